@@ -1,0 +1,388 @@
+"""One way to train and one way to evaluate, used by every notebook and every measured row.
+
+Introduced in notebook 01.
+"""
+
+import json
+import math
+import os
+import platform
+import random
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from filelock import FileLock
+from sklearn.metrics import confusion_matrix
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from .data import REPOSITORY, Dataset, Split
+from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
+
+PRECISIONS = ("auto", "fp32", "bf16")
+SCHEDULES = ("triangular", "one_cycle")
+DIGITS_EPOCHS = 4
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (libraries that use the global generator)
+    torch.manual_seed(seed)
+
+
+def pick_device() -> torch.device:
+    """The fastest device of this machine: cuda, then mps, then cpu."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def describe_device(device: torch.device | str) -> str:
+    """What result rows call a device: the name of the GPU, or of the processor with its core count."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        with open("/proc/cpuinfo") as file:
+            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def pick_precision(device: torch.device | str) -> str:
+    """ "bf16" where the device computes it natively, else "fp32": emulated bf16 is slower, not faster."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # Intel AMX, or the AVX-512 bf16 instructions of newer AMD and Intel processors
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if kind == "cpu" and native and torch.backends.mkldnn.is_available() else "fp32"
+
+
+@dataclass
+class History:
+    """What `train` saw: one entry an epoch in each list, and the totals.
+
+    `val_accuracy` is in 0..1, or None in epochs that were not evaluated.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    val_accuracy: list[float | None] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    recipe: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        checked = [v for v in self.val_accuracy if v is not None]
+        result = f": validation accuracy {checked[-1]:.1%}" if checked else ""
+        return f"{self.steps:,} steps ({self.recipe.get('epochs', 0):g} epochs) in {self.seconds:,.0f} s{result}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`accuracy` and `loss` (mean cross-entropy) over a split, `per_class` [10] and `confusion` [10, 10] (rows: true class).
+
+    `predictions` [N] and `probabilities` [N] (of the predicted class) are in the split's order.
+    """
+
+    accuracy: float
+    loss: float
+    per_class: Tensor
+    confusion: Tensor
+    predictions: Tensor
+    probabilities: Tensor
+
+    def __repr__(self) -> str:
+        return f"accuracy {self.accuracy:.2%}, loss {self.loss:.3f} ({len(self.predictions):,} images)"
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode inside the block, and back in its own mode after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict(model: nn.Module, images: Tensor, *, batch_size: int = 500, precision: str = "auto") -> Tensor:
+    """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode."""
+    device = next(model.parameters()).device
+    with eval_mode(model), torch.inference_mode(), _autocast(device, precision):
+        batches = (model(_to_float(batch, device)).float().cpu() for batch in images.split(batch_size))
+        return torch.cat(list(batches))
+
+
+def evaluate(model: nn.Module, split: Split, *, batch_size: int = 500, precision: str = "auto") -> Evaluation:
+    """Accuracy, loss and confusion of a model on a split, always in evaluation mode; the old mode is restored.
+
+    Args:
+        split: images uint8 [N, 3, 32, 32] and labels int64 [N].
+        precision: "auto" (bf16 where native), "fp32" or "bf16".
+
+    Raises:
+        ValueError: for an empty split or an unknown precision.
+
+    Example:
+        >>> evaluate(model, data.val).accuracy  # doctest: +SKIP
+        0.83
+    """
+    if len(split) == 0:
+        raise ValueError("split: is empty, must hold at least one image")
+    logits = predict(model, split.images, batch_size=batch_size, precision=precision)
+    probabilities, predictions = logits.softmax(1).max(1)
+    confusion = torch.from_numpy(confusion_matrix(split.labels, predictions, labels=range(logits.shape[1])))
+    return Evaluation(
+        accuracy=(predictions == split.labels).float().mean().item(),
+        loss=cross_entropy(logits, split.labels).item(),
+        per_class=confusion.diagonal() / confusion.sum(1).clamp(min=1),
+        confusion=confusion,
+        predictions=predictions,
+        probabilities=probabilities,
+    )
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    epochs: float,
+    seed: int = 0,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    momentum: float = 0.85,
+    weight_decay: float = 5e-4,
+    label_smoothing: float = 0.1,
+    schedule: str = "triangular",
+    warmup: float = 0.2,
+    shift: int = 4,
+    flip: bool | None = None,
+    cutout: int = 0,
+    on_step: Callable[[int], None] | None = None,
+    validate: bool | int = True,
+    device: torch.device | str | None = None,
+    precision: str = "auto",
+    progress: bool | None = None,
+) -> History:
+    """Train a model in place by SGD with Nesterov momentum on the whole training split, kept in memory.
+
+    The same seed, thread count and machine give bit-identical weights.
+
+    Args:
+        model: takes float images [N, 3, 32, 32] in 0..1, returns logits [N, 10].
+        epochs: passes over the training split; fractions are allowed.
+        seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
+        batch_size: default 500 (CIFAR-10: 90 steps an epoch), for small sets 64.
+        lr: peak learning rate; default 0.4 for 500 images, in proportion to the batch size.
+        schedule: "triangular" (up over the share `warmup` of the steps, then down to zero in a straight line) or
+            "one_cycle" (the same with cosine flanks; Smith 2018, arXiv:1803.09820).
+        weight_decay: on weights of two dimensions or more; BatchNorm and biases have none.
+        shift: random shift by up to so many pixels, reflected at the border. `flip`: random mirror image; default:
+            on CIFAR-10 only, since mirrored digits are other signs.
+        cutout: side of a random square set to the mean colour, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
+        on_step: called with the step number, counted from 0, before each optimiser step's forward pass.
+        validate: evaluate on the validation split after every epoch; an integer k: every k epochs; False: never.
+        device: default: cuda, else mps, else cpu. The model comes back on the device that it was on.
+        precision: "auto" (bf16 autocast where it is native), "fp32" or "bf16".
+        progress: bar with loss and learning rate; default: only where somebody watches.
+
+    Raises:
+        ValueError: for an argument out of range, before anything is changed.
+        FloatingPointError: when the loss is no longer finite.
+
+    Example:
+        >>> history = train(CifarNet(width=0.5), data, epochs=8)  # doctest: +SKIP
+        >>> history.val_accuracy[-1]  # doctest: +SKIP
+        0.84
+    """
+    batch_size = batch_size or (500 if len(data.train) >= 5000 else 64)
+    lr = 0.4 * batch_size / 500 if lr is None else lr
+    flip = data.name == "cifar10" if flip is None else flip
+    _check(epochs > 0, "epochs", epochs, "more than 0")
+    _check(isinstance(batch_size, int) and batch_size > 1, "batch_size", batch_size, "a whole number above 1")
+    _check(lr >= 0, "lr", lr, "0 or more")
+    _check(schedule in SCHEDULES, "schedule", schedule, f"one of {', '.join(SCHEDULES)}")
+    _check(0 <= warmup <= 1, "warmup", warmup, "in [0, 1]")
+    _check(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "in [0, 1)")
+    _check(0 <= shift < 32, "shift", shift, "in [0, 32)")
+    _check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
+    device = torch.device(device or pick_device())
+    autocast = _autocast(device, precision)
+    home = next(model.parameters()).device
+    model.to(device=device, memory_format=torch.channels_last)
+    model.train()
+
+    per_epoch = math.ceil(len(data.train) / batch_size)
+    total = max(1, round(epochs * per_epoch))
+    rate = _schedule(schedule, warmup, total)
+    optimiser = _optimiser(model, lr, momentum, weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout)
+    history = History(recipe={
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing, "schedule": schedule, "warmup": warmup, "shift": shift, "flip": flip,
+        "cutout": cutout, "seed": seed,
+    })  # fmt: skip
+    start = time.perf_counter()
+    losses, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    with tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False) as bar:
+        for step, (images, labels) in enumerate(batches):
+            if on_step is not None:
+                on_step(step)
+            with autocast:
+                logits = model(images)
+            loss = cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            scheduler.step()
+            losses += loss.detach() * len(labels)
+            correct += (logits.argmax(1) == labels).sum()
+            seen += len(labels)
+            bar.update()
+            if step % 10 == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}", lr=f"{lr * rate(step):.3f}", refresh=False)
+            if (step + 1) % per_epoch == 0 or step + 1 == total:
+                if not math.isfinite(losses.item()):
+                    raise FloatingPointError(f"the loss is no longer finite after step {step + 1}: lr={lr} is too high here")
+                history.loss.append(losses.item() / seen)
+                history.train_accuracy.append(correct.item() / seen)
+                history.lr.append(lr * rate(step))
+                wanted = validate and (step + 1 == total or len(history.loss) % int(validate) == 0)
+                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if wanted else None)
+                losses.zero_(), correct.zero_()
+                seen = 0
+    model.to(home)
+    history.steps, history.seconds = total, time.perf_counter() - start
+    return history
+
+
+def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **recipe) -> CifarNet:
+    """A dense `CifarNet` trained by `train`, from `build/networks/` where the same recipe was trained before.
+
+    The recipe stands in the file's name; processes that ask for the same network at once wait for one training.
+
+    Example:
+        >>> model = trained(load_dataset("digits"), width=0.25, epochs=1)  # doctest: +SKIP
+    """
+    told = json.dumps([data.label, len(data.train), torch.__version__, recipe], sort_keys=True)
+    label = data.label.lower().replace(" ", "-").replace("(", "").replace(")", "")
+    name = f"{label}_width{width:g}_epochs{epochs:g}_seed{seed}_{zlib.crc32(told.encode()):08x}.pth"
+    path = REPOSITORY / "build" / "networks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        with suppress(CheckpointError):  # none yet, or a damaged one: train it
+            return load_cifar_net(path)
+        seed_everything(seed)
+        model = CifarNet(width)
+        history = train(model, data, epochs=epochs, seed=seed, **recipe)
+        save_cifar_net(model, path, dataset=data.label, seed=seed, epochs=epochs, val_accuracy=history.val_accuracy[-1])
+        return load_cifar_net(path)
+
+
+def load_pretrained(data: Dataset) -> CifarNet:
+    """The trained network that the notebooks start from, width 1.0, in evaluation mode.
+
+    On CIFAR-10 the collection's checkpoint `cifar_net.pth`; on the digits one that is trained once
+    (within 20 s on two cores) and kept in `build/networks/`.
+    """
+    return load_cifar_net() if data.name == "cifar10" else trained(data, epochs=DIGITS_EPOCHS)
+
+
+# ---- the parts of train
+
+
+def _check(ok: bool, name: str, value, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{name}={value!r}: must be {allowed}")
+
+
+def _no_bar(progress: bool | None) -> bool | None:
+    """tqdm's `disable`: by default a bar on a terminal and in a notebook, none in files, tests and CI (TQDM_DISABLE)."""
+    if progress is not None:
+        return not progress
+    if os.environ.get("TQDM_DISABLE"):
+        return True
+    return False if "ipykernel" in sys.modules else None  # None: tqdm looks whether it writes to a terminal
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    _check(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        precision = pick_precision(device)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _to_float(images: Tensor, device: torch.device) -> Tensor:
+    """uint8 [N, 3, H, W] -> float [N, 3, H, W] in 0..1, channels last."""
+    return images.to(device).contiguous(memory_format=torch.channels_last).float().div_(255)
+
+
+def _schedule(schedule: str, warmup: float, total: int) -> Callable[[int], float]:
+    peak = warmup * total
+
+    def rate(step: int) -> float:
+        x = (step + 1) / (peak + 1) if step < peak else (total - step) / (total - peak)
+        x = min(1.0, x)
+        return x if schedule == "triangular" else (1 - math.cos(math.pi * x)) / 2
+
+    return rate
+
+
+def _optimiser(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+
+
+def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout) -> Iterator[tuple[Tensor, Tensor]]:
+    """`total` augmented batches (float [N, 3, 32, 32] channels last, int64 [N]), reshuffled every epoch.
+
+    The images stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a whole batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = split.images.to(device).permute(0, 2, 3, 1).contiguous()  # [N, 32, 32, 3]
+    labels = split.labels.to(device)
+    size = images.shape[1]
+    span = torch.arange(size)
+    fill = images.float().mean((0, 1, 2)) / 255 if cutout else None
+
+    def shifted(positions: Tensor) -> Tensor:
+        """[N, 32] positions, each row shifted by its own amount and reflected at the border."""
+        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift
+        return size - 1 - (size - 1 - positions.abs()).abs()
+
+    done = 0
+    while True:
+        for index in torch.randperm(len(labels), generator=generator).split(batch_size):
+            if done == total:
+                return
+            n = len(index)
+            rows = shifted(span.expand(n, -1))
+            columns = span.expand(n, -1)
+            if flip:
+                mirror = torch.rand(n, 1, generator=generator) < 0.5
+                columns = torch.where(mirror, columns.flip(1), columns)
+            columns = shifted(columns)
+            index, rows, columns = (t.to(device) for t in (index, rows, columns))
+            batch = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]  # [N, 32, 32, 3]
+            batch = batch.float().div_(255)
+            if cutout:
+                centre = torch.randint(size, (n, 2, 1), generator=generator)
+                inside = ((span - centre).abs() * 2 < cutout).to(device)  # [N, 2, 32]: rows and columns of the square
+                batch = torch.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], fill, batch)
+            yield batch.permute(0, 3, 1, 2), labels[index]
+            done += 1

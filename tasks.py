@@ -1,0 +1,131 @@
+"""Every command of the collection: `make NAME`, or without make `python tasks.py NAME`.
+
+Needs Python 3.11 or newer and nothing else: the first command makes `.venv` and installs the requirements into it.
+"""
+
+from __future__ import print_function
+
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(HERE, ".venv")
+PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python.exe" if os.name == "nt" else "python")
+BUILD = os.path.join(HERE, "build")
+OLDEST = (3, 11)
+
+
+def fail(line):
+    raise SystemExit("tasks: " + line)
+
+
+def read(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path, errors="replace") as file:
+        return file.read()
+
+
+def fingerprint():
+    """What an installation depends on: the requirement files and the Python that made it."""
+    import hashlib
+
+    digest = hashlib.sha256(sys.version.encode())
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+        with open(os.path.join(HERE, name), "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def setup():
+    """Make `.venv` and install the tested versions, unless that has been done already."""
+    if sys.version_info < OLDEST:
+        fail(
+            "Python %d.%d or newer is needed, this is %s: make PYTHON=/path/to/python3.11" % (OLDEST + (sys.version.split()[0],))
+        )
+    stamp = os.path.join(VENV, "installed")
+    if read(stamp) == fingerprint():
+        return
+    os.makedirs(BUILD, exist_ok=True)
+    log = os.path.join(BUILD, "install.log")
+    print("installing into .venv: about 6 GB with PyTorch's CUDA parts, some minutes (log: build/install.log)", flush=True)
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt", "-c", "constraints.txt"]
+    with open(log, "w") as out:
+        for command in ([sys.executable, "-m", "venv", "--clear", VENV], pip):
+            if subprocess.call(command, cwd=HERE, stdout=out, stderr=subprocess.STDOUT):
+                break
+        else:
+            with open(stamp, "w") as file:
+                file.write(fingerprint())
+            return
+    errors = [line.strip() for line in read(log).splitlines() if "error" in line.lower() or "apt install" in line]
+    fail("the installation failed: %s (all of it: build/install.log)" % (errors[-1] if errors else "see the log"))
+
+
+def call(*command, **environment):
+    """Run a command in the environment; its exit status becomes ours."""
+    code = subprocess.call(command, cwd=HERE, env=dict(os.environ, **environment))
+    if code:
+        raise SystemExit(code)
+
+
+# ---- the commands
+
+
+def run():
+    """Execute every notebook on the embedded digits into build/run/."""
+    call(PYTHON, "-m", "tools.notebooks", "run", PRUNING_DATA="digits", TQDM_DISABLE="1")
+
+
+def test(*arguments):
+    """Unit tests of helpers, and every notebook through nbval on the digits (further arguments go to pytest)."""
+    call(
+        PYTHON, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "-n", str(os.cpu_count() or 1),
+        "--dist", "loadscope", *(arguments or ("tests", "notebooks")),
+        PRUNING_DATA=os.environ.get("PRUNING_DATA", "digits"), TQDM_DISABLE="1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+
+
+def lab():
+    """Open JupyterLab on the notebooks."""
+    call(PYTHON, "-m", "jupyterlab", "notebooks")
+
+
+def data():
+    """Get CIFAR-10 (162 MB, MD5-checked) into PRUNING_DATA_DIR, by default data/."""
+    call(PYTHON, "-m", "helpers.data")
+
+
+def outputs(*names):
+    """Execute notebooks on CIFAR-10 at the full budget and store their outputs in the committed files."""
+    call(PYTHON, "-m", "tools.notebooks", "outputs", *names, PRUNING_DATA="cifar10", PRUNING_BUDGET="full", TQDM_DISABLE="1")
+
+
+def bench():
+    """Measure training speed against the loop that most tutorials ship."""
+    call(PYTHON, "-m", "benchmarks.train_speed")
+
+
+def lint():
+    """Check code and notebooks with ruff."""
+    call(PYTHON, "-m", "ruff", "check", ".")
+    call(PYTHON, "-m", "ruff", "format", "--check", ".")
+
+
+COMMANDS = {f.__name__: f for f in (setup, run, test, lab, data, outputs, bench, lint)}
+
+
+def main(name=None, *arguments):
+    if name not in COMMANDS:
+        lines = ["  %-10s %s" % (key, f.__doc__.splitlines()[0]) for key, f in COMMANDS.items()]
+        raise SystemExit("usage: python tasks.py NAME\n" + "\n".join(lines))
+    setup()
+    COMMANDS[name](*arguments)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

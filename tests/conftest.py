@@ -1,0 +1,28 @@
+import os
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from helpers import load_dataset
+
+settings.register_profile("here", deadline=None, max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+settings.load_profile("here")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture
+def state_of():
+    """A copy of a model's state, to compare with later."""
+    return lambda model: {key: value.clone() for key, value in model.state_dict().items()}
+
+
+@pytest.fixture
+def same_state():
+    return lambda a, b: a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

@@ -1,0 +1,250 @@
+"""Training and evaluation: reproducible, honest about modes, and careful with what it is given."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import pad
+
+from helpers import CifarNet, Split, evaluate, load_pretrained, models, predict, seed_everything, train, trained, training
+
+
+def fresh(width=0.1, seed=0):
+    seed_everything(seed)
+    return CifarNet(width)
+
+
+# ---- train
+
+
+@pytest.mark.parametrize("schedule", training.SCHEDULES)
+def test_same_seed_same_bits(digits, state_of, same_state, schedule):
+    states = []
+    for seed in (3, 3, 4):
+        model = fresh()
+        train(model, digits, epochs=1.5, seed=seed, schedule=schedule, cutout=4, flip=True, validate=False)
+        states.append(state_of(model))
+    assert same_state(states[0], states[1])
+    assert not same_state(states[0], states[2])
+
+
+def test_the_seed_of_train_alone_decides(digits, state_of, same_state):
+    """Random numbers that others draw between two trainings change nothing."""
+    first, second = fresh(), fresh()
+    train(first, digits, epochs=0.5, seed=1, validate=False)
+    torch.rand(17)
+    train(second, digits, epochs=0.5, seed=1, validate=False)
+    assert same_state(state_of(first), state_of(second))
+
+
+def test_validation_does_not_change_training(digits, state_of, same_state):
+    watched, alone = fresh(), fresh()
+    train(watched, digits, epochs=2, validate=True)
+    train(alone, digits, epochs=2, validate=False)
+    assert same_state(state_of(watched), state_of(alone))
+
+
+def test_learns(digits):
+    model = fresh(0.25)
+    history = train(model, digits, epochs=5)
+    assert evaluate(model, digits.val).accuracy == history.val_accuracy[-1] > 0.9
+    assert len(history.loss) == len(history.lr) == len(history.val_accuracy) == 5 and history.loss[-1] < history.loss[0]
+    assert "5 epochs" in repr(history) and "validation accuracy" in repr(history)
+
+
+def test_steps_and_callback(digits):
+    seen = []
+    history = train(fresh(), digits, epochs=0.3, batch_size=100, on_step=seen.append, validate=2)
+    assert history.steps == round(0.3 * math.ceil(len(digits.train) / 100)) == len(seen)
+    assert seen == list(range(history.steps))
+
+
+def test_every_image_is_used_once_an_epoch(digits):
+    batches = training._batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0)
+    epochs = list(batches)
+    for part in (epochs[:14], epochs[14:]):
+        images = torch.cat([images for images, _ in part]).mul(255).round().to(torch.uint8)
+        seen = sorted(zip((image.numpy().tobytes() for image in images), torch.cat([y for _, y in part]).tolist(), strict=True))
+        whole = zip((image.numpy().tobytes() for image in digits.train.images), digits.train.labels.tolist(), strict=True)
+        assert seen == sorted(whole)
+    assert not torch.equal(epochs[0][0], epochs[14][0])  # reshuffled
+
+
+@given(st.integers(1, 6), st.booleans(), st.integers(0, 1000))
+def test_augmentation_only_shifts_and_mirrors(shift, flip, seed):
+    """Each augmented image is a window of the reflected image, or of its mirror image."""
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    split = Split(images, torch.arange(3))
+    batch, labels = next(training._batches(split, 3, 1, seed, torch.device("cpu"), shift=shift, flip=flip, cutout=0))
+    windows = pad(images.float(), [shift] * 4, mode="reflect").unfold(2, 32, 1).unfold(3, 32, 1)  # [3, 3, S, S, 32, 32]
+    for image, label in zip(batch * 255, labels, strict=True):
+        candidates = windows[label].permute(1, 2, 0, 3, 4).flatten(0, 1).round()
+        if flip:
+            candidates = torch.cat([candidates, candidates.flip(-1)])
+        assert (candidates == image.round()).flatten(1).all(1).any()
+
+
+@given(st.integers(1, 16).map(lambda k: 2 * k), st.integers(0, 1000))
+def test_cutout_hides_one_square(side, seed):
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[:, 0] = 255
+    images[3] = 100  # so that the mean colour is none of the images' own
+    split = Split(images, torch.arange(4))
+    batch, labels = next(training._batches(split, 4, 1, seed, torch.device("cpu"), shift=0, flip=False, cutout=side))
+    for image, label in zip(batch, labels, strict=True):
+        hidden = (image - images[label].float() / 255).abs().sum(0) > 1e-3  # [32, 32]
+        rows, columns = hidden.any(1).sum(), hidden.any(0).sum()
+        assert hidden.sum() == rows * columns and 0 < rows <= side and 0 < columns <= side
+
+
+@given(st.sampled_from(training.SCHEDULES), st.floats(0, 1), st.integers(1, 500))
+def test_schedule_rises_once_and_falls_to_zero(schedule, warmup, total):
+    rate = training._schedule(schedule, warmup, total)
+    rates = [rate(step) for step in range(total)]
+    assert all(0 < r <= 1 for r in rates) and max(rates) > 0.5 - 1e-9
+    top = rates.index(max(rates))
+    assert all(a <= b + 1e-12 for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
+    assert all(a >= b - 1e-12 for a, b in zip(rates[top:], rates[top + 1 :], strict=False))
+    assert rate(total) == 0 or warmup == 1
+
+
+def test_no_weight_decay_on_norms_and_biases():
+    optimiser = training._optimiser(CifarNet(0.1), 0.1, 0.9, 5e-4)
+    for group in optimiser.param_groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(CifarNet(0.1).parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0), ("epochs", -1), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1),
+        ("lr", math.nan), ("schedule", "cosine"), ("warmup", 1.1), ("label_smoothing", 1), ("shift", 32),
+        ("cutout", 33), ("precision", "fp8"),
+    ],
+)  # fmt: skip
+def test_bad_argument_changes_nothing(digits, state_of, same_state, name, value):
+    model = fresh().eval()
+    before = state_of(model)
+    with pytest.raises(ValueError, match=f"{name}=.*must be"):
+        train(model, digits, **{"epochs": 1} | {name: value})
+    assert same_state(before, state_of(model)) and not model.training
+
+
+def test_divergence_is_an_error_that_names_the_rate(digits):
+    with pytest.raises(FloatingPointError, match="lr=1e"):
+        train(fresh(), digits, epochs=1, lr=1e30)
+
+
+@pytest.mark.parametrize(("native", "expected"), [(False, "fp32"), (True, "bf16")])
+def test_bf16_only_where_native(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert training.pick_precision("cpu") == expected
+
+
+# ---- evaluate
+
+
+def test_evaluate_restores_each_module_and_touches_nothing(digits, state_of, same_state):
+    model = fresh()
+    model.train()
+    model.stage1.eval()
+    modes, before = [module.training for module in model.modules()], state_of(model)
+    evaluate(model, digits.val)
+    assert [module.training for module in model.modules()] == modes and same_state(before, state_of(model))
+
+
+def test_evaluate_restores_the_mode_after_an_error(digits):
+    model = fresh()
+    model.fc = nn.Linear(3, 10)
+    with pytest.raises(RuntimeError):
+        evaluate(model.train(), digits.val)
+    assert all(module.training for module in model.modules())
+
+
+class Oracle(nn.Module):
+    """Says for each image what its first pixel says."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(5.0))
+
+    def forward(self, images):
+        return self.scale * nn.functional.one_hot((images[:, 0, 0, 0] * 255).round().long(), 10).float()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60), st.integers(1, 70))
+def test_evaluate_counts_by_hand(pairs, batch_size):
+    predicted, labels = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    images = torch.zeros(len(pairs), 3, 32, 32, dtype=torch.uint8)
+    images[:, 0, 0, 0] = predicted
+    result = evaluate(Oracle(), Split(images, labels), batch_size=batch_size, precision="fp32")
+    right = sum(p == y for p, y in pairs)
+    assert result.accuracy == pytest.approx(right / len(pairs))
+    assert result.confusion.sum() == len(pairs) and result.confusion.diagonal().sum() == right
+    assert all(result.confusion[y, p] == pairs.count((p, y)) for p, y in pairs)
+    assert torch.equal(result.predictions, predicted)
+    loss = -sum(math.log((math.e**5 if p == y else 1) / (math.e**5 + 9)) for p, y in pairs) / len(pairs)
+    assert result.loss == pytest.approx(loss, rel=1e-4)
+    for label in range(10):
+        own = [p == y for p, y in pairs if y == label]
+        assert result.per_class[label] == pytest.approx(sum(own) / len(own) if own else 0)
+
+
+def test_predict_does_not_depend_on_the_batch_size(digits):
+    model, images = fresh(), digits.val.images[:40]
+    whole = predict(model, images, precision="fp32")
+    assert torch.allclose(whole, predict(model, images, batch_size=7, precision="fp32"), atol=1e-5)
+
+
+def test_evaluate_refuses_an_empty_split(digits):
+    with pytest.raises(ValueError, match="split: is empty"):
+        evaluate(fresh(), digits.val.subset(0))
+    with pytest.raises(ValueError, match="precision='half'"):
+        evaluate(fresh(), digits.val, precision="half")
+
+
+# ---- trained networks
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "REPOSITORY", tmp_path)
+    return tmp_path / "build" / "networks"
+
+
+def test_trained_trains_once(digits, networks, monkeypatch, state_of, same_state):
+    recipe = {"width": 0.1, "epochs": 0.5, "seed": 7, "lr": 0.01}
+    first = trained(digits, **recipe)
+    (path,) = networks.glob("*.pth")
+    assert all(part in path.name for part in ("digits", "width0.1", "epochs0.5", "seed7"))
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", lambda *_, **__: pytest.fail("trained again"))
+        assert same_state(state_of(first), state_of(trained(digits, **recipe)))
+    path.write_bytes(b"damaged")
+    assert same_state(state_of(first), state_of(trained(digits, **recipe)))
+
+
+def test_another_recipe_is_another_network(digits, networks):
+    for change in ({}, {"seed": 1}, {"lr": 0.02}, {"width": 0.15}):
+        trained(digits, **{"width": 0.1, "epochs": 0.2, "seed": 0} | change)
+    assert len(list(networks.glob("*.pth"))) == 4
+
+
+def test_pretrained_on_digits(digits):
+    model = load_pretrained(digits)
+    assert model.width == 1.0 and not model.training
+    assert evaluate(model, digits.val).accuracy > 0.9
+
+
+@pytest.mark.skipif(not models.CHECKPOINT.exists(), reason="no checkpoint yet")
+def test_the_shipped_checkpoint_says_what_it_is():
+    model = models.load_cifar_net()
+    assert model.width == 1.0
+    assert {"dataset", "seed", "epochs", "torch", "test_accuracy", "val_accuracy"} <= model.facts.keys()
+    assert model.facts["test_accuracy"] >= 0.89 and model.facts["epochs"] <= 40
