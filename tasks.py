@@ -102,9 +102,25 @@ def outputs(*names):
     call(PYTHON, "-m", "tools.notebooks", "outputs", *names, PRUNING_DATA="cifar10", PRUNING_BUDGET="full", TQDM_DISABLE="1")
 
 
+def figures():
+    """Redraw images/ from the rows in results/, without training."""
+    call(PYTHON, "-m", "tools.figures")
+
+
+def reproduce(*arguments):
+    """Run every grid again on CIFAR-10, from scratch, into build/reproduced/ (further arguments: --jobs N, --scheduler …)."""
+    call(PYTHON, "-m", "tools.reproduce", *arguments, PRUNING_DATA="cifar10")
+
+
+def audit():
+    """Run one random row of each results file again; fails when test accuracy differs by more than 0.5 points."""
+    call(PYTHON, "-m", "helpers.sweeps", "--audit", PRUNING_DATA="cifar10")
+
+
 def bench():
-    """Measure training speed against the loop that most tutorials ship."""
+    """Measure training speed against the loop that most tutorials ship, and the experiment runner."""
     call(PYTHON, "-m", "benchmarks.train_speed")
+    call(PYTHON, "-m", "benchmarks.sweep_speed")
 
 
 def lint():
@@ -113,7 +129,7 @@ def lint():
     call(PYTHON, "-m", "ruff", "format", "--check", ".")
 
 
-COMMANDS = {f.__name__: f for f in (setup, run, test, lab, data, outputs, bench, lint)}
+COMMANDS = {f.__name__: f for f in (setup, run, test, lab, data, outputs, figures, reproduce, audit, bench, lint)}
 
 
 def main(name=None, *arguments):

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
+
+from .stats import mean_ci
 
 plt.style.use("petroff10")  # colour-blind safe (Petroff 2021, arXiv:2107.02270)
 plt.rcParams.update({
@@ -93,4 +96,64 @@ def confusion_heatmap(confusion: Tensor, names: Sequence[str]) -> Figure:
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.grid(visible=False)
     fig.colorbar(image, ax=ax, label="images mistaken", shrink=0.8, ticks=MaxNLocator(integer=True))
+    return fig
+
+
+# ---- figures from result rows: one look for each method in all notebooks
+
+METHODS = {  # label, colour, marker, line style
+    "magnitude": ("magnitude", "C0", "o", "-"),
+    "random": ("random", "C1", "s", "--"),
+    "dense": ("dense", "0.35", None, ":"),
+}
+
+
+def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
+    """Draw `column` against target sparsity for each method: mean, 95 % CI over seeds as a bar, every run as a faint dot."""
+    levels = sorted(rows.target_sparsity[rows.method.isin(methods)].unique())
+    for method in methods:
+        label, color, marker, style = METHODS[method]
+        own = rows[rows.method == method]
+        estimates = [mean_ci(own[column][own.target_sparsity == level]) for level in levels]
+        places = np.arange(len(levels)) + 0.1 * (list(methods).index(method) - (len(methods) - 1) / 2)
+        for place, level in zip(places, levels, strict=True):
+            values = own[column][own.target_sparsity == level]
+            ax.plot([place] * len(values), values, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
+        means = [e.mean for e in estimates]
+        ax.errorbar(places, means, [e.margin for e in estimates], color=color, marker=marker, ls=style, capsize=3, label=label)
+    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel="sparsity: share of weights set to zero")
+
+
+def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
+    """The dense network's mean as a dotted line with its name on it, the 95 % CI as a band."""
+    estimate = mean_ci(rows[column][rows.method == "dense"])
+    label, color, _, style = METHODS["dense"]
+    ax.axhline(estimate.mean, color=color, ls=style)
+    ax.axhspan(estimate.low, estimate.high, color=color, alpha=0.15, lw=0)
+    ax.annotate(
+        f"{label}: {estimate.mean:.1%}", (0.01, estimate.mean), xycoords=("axes fraction", "data"), va="bottom", fontsize=9
+    )
+
+
+def _label_line(ax: plt.Axes, text: str, height: float) -> None:
+    ax.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), va="bottom", fontsize=9, color="0.3")
+
+
+def sparsity_curve(rows: pd.DataFrame) -> Figure:
+    """Test accuracy against sparsity for magnitude and random pruning, before and after fine-tuning, dense as reference."""
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
+    steps = int(rows.steps.iloc[0])
+    titles = ("right after pruning", f"after fine-tuning ({steps} steps for every network)")
+    for ax, column, title in zip(axes, ("test_accuracy_before", "test_accuracy"), titles, strict=True):
+        curves(ax, rows, column, ("magnitude", "random"))
+        reference_line(ax, rows, column)
+        ax.set_title(title)
+        ax.axhline(0.1, color="0.7", lw=1)
+    _label_line(axes[0], "guessing", 0.1)
+    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+    axes[1].legend(
+        loc="lower left", bbox_to_anchor=(0, 0.12), frameon=False, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds"
+    )
     return fig

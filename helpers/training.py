@@ -53,7 +53,7 @@ def describe_device(device: torch.device | str) -> str:
     with suppress(OSError, StopIteration):
         with open("/proc/cpuinfo") as file:
             name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name} ({os.cpu_count()} cores)"
 
 
 def pick_precision(device: torch.device | str) -> str:
@@ -145,7 +145,7 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 500, precision
     probabilities, predictions = logits.softmax(1).max(1)
     confusion = torch.from_numpy(confusion_matrix(split.labels, predictions, labels=range(logits.shape[1])))
     return Evaluation(
-        accuracy=(predictions == split.labels).float().mean().item(),
+        accuracy=(predictions == split.labels).sum().item() / len(split),
         loss=cross_entropy(logits, split.labels).item(),
         per_class=confusion.diagonal() / confusion.sum(1).clamp(min=1),
         confusion=confusion,
@@ -288,7 +288,8 @@ def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, 
         seed_everything(seed)
         model = CifarNet(width)
         history = train(model, data, epochs=epochs, seed=seed, **recipe)
-        save_cifar_net(model, path, dataset=data.label, seed=seed, epochs=epochs, val_accuracy=history.val_accuracy[-1])
+        facts = {"dataset": data.label, "seed": seed, "epochs": epochs, "val_accuracy": history.val_accuracy[-1]}
+        save_cifar_net(model, path, checkpoint=path.stem, **facts)
         return load_cifar_net(path)
 
 

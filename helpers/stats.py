@@ -1,0 +1,130 @@
+"""Statistics of result rows, on scipy: means and paired differences with confidence intervals, Holm, equivalence.
+
+Introduced in the README's first figure and notebook 07. A sample is a sequence of numbers, one a seed.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Estimate(NamedTuple):
+    """A mean with the ends of its confidence interval, and the number of values it rests on."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+
+class Difference(NamedTuple):
+    """A mean paired difference with its confidence interval and the p-value of "no difference" (paired t-test)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    p: float
+
+
+class Equivalence(NamedTuple):
+    """`p` of two one-sided tests; `equivalent` where it is below alpha; `low`, `high`: the (1 - 2 alpha) interval."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    equivalent: bool
+
+
+def _sample(name: str, values: Sequence[float]) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"{name}={values.tolist()!r}: must be two or more finite numbers")
+    return values
+
+
+def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
+    a, b = _sample("a", a), _sample("b", b)
+    if len(a) != len(b):
+        raise ValueError(f"b: has {len(b)} values, must have as many as a ({len(a)}): they are paired by seed")
+    return a - b
+
+
+def _fraction(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{name}={value!r}: must be a fraction in (0, 1)")
+
+
+def _p_one_sided(values: np.ndarray, mean: float) -> float:
+    """P-value of "the true mean is at most `mean`" (one-sample t-test; exact for values without spread)."""
+    if np.ptp(values) == 0:
+        return 0.0 if values[0] > mean else 1.0
+    return float(stats.ttest_1samp(values, mean, alternative="greater").pvalue)
+
+
+def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """Mean with its confidence interval from Student's t distribution.
+
+    Example:
+        >>> mean_ci([1.0, 2.0, 3.0]).mean
+        2.0
+    """
+    values = _sample("values", values)
+    _fraction("level", level)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Difference:
+    """Mean of a - b over pairs (the same seed in both), with confidence interval and paired t-test.
+
+    Example:
+        >>> paired_difference([3.0, 4.0, 6.0], [1.0, 3.0, 4.0]).n
+        3
+    """
+    difference = _differences(a, b)
+    mean, low, high, n = mean_ci(difference, level)
+    p = min(1.0, 2 * min(_p_one_sided(difference, 0.0), _p_one_sided(-difference, 0.0)))
+    return Difference(mean, low, high, n, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number so that the chance of any false alarm stays bounded (Holm 1979).
+
+    Example:
+        >>> holm([0.01, 0.04])
+        [0.02, 0.04]
+    """
+    p = np.asarray(p_values, dtype=float)
+    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values={p.tolist()!r}: must be one or more numbers in [0, 1]")
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted.tolist()
+
+
+def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Equivalence:
+    """Is the mean of a - b within ± bound? Two one-sided paired t-tests (Schuirmann 1987).
+
+    A large p-value in `paired_difference` shows no equality; a small one here does.
+
+    Example:
+        >>> equivalence([0.90, 0.91, 0.92], [0.90, 0.91, 0.92], bound=0.003).equivalent
+        True
+    """
+    difference = _differences(a, b)
+    _fraction("alpha", alpha)
+    if not 0 < bound < np.inf:
+        raise ValueError(f"bound={bound!r}: must be a positive number")
+    mean, low, high, _ = mean_ci(difference, 1 - 2 * alpha)
+    p = max(_p_one_sided(difference, -bound), _p_one_sided(-difference, -bound))
+    return Equivalence(mean, low, high, p, p < alpha)

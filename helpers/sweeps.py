@@ -1,0 +1,346 @@
+"""Grids of real trainings that survive anything: `python -m helpers.sweeps NAME --seeds N --jobs J`.
+
+A grid is a plain list of configurations (dicts); a run takes one and returns one row (a dict that begins with the
+configuration). The parent appends each row as its run finishes, so that a killed sweep loses at most the runs in
+flight, and the same command starts again where it stopped. Behind the figures of notebooks 04 to 08.
+"""
+
+import argparse
+import csv
+import io
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed, parallel_config
+from tqdm.auto import tqdm
+
+from .data import REPOSITORY, DataError, Dataset, load_dataset
+from .models import CifarNet
+from .pruning import prune_global, sparsity
+from .training import describe_device, evaluate, pick_device, train, trained
+
+COLUMNS = (
+    "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
+    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
+)  # fmt: skip
+DENSE_EPOCHS = 12  # of every grid's dense starting networks
+
+
+class ResultsError(RuntimeError):
+    """A results file that is foreign, damaged or in use; the message names the file, the line and the next step."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`configurations(seeds)` lists what to run; `run(configuration, data)` does one; `extra` columns follow the common ones."""
+
+    configurations: Callable[[Iterable[int]], list[dict]]
+    run: Callable[[dict, Dataset], dict]
+    extra: tuple[str, ...] = ()
+    seeds: int = 5
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return COLUMNS + self.extra
+
+
+# ---- what one run does
+
+
+def dense_network(configuration: dict, data: Dataset) -> CifarNet:
+    """The dense network that a configuration starts from: one per width and seed, trained once and kept."""
+    epochs = configuration.get("dense_epochs", DENSE_EPOCHS)
+    return trained(data, width=configuration["width"], epochs=epochs, seed=configuration["seed"])
+
+
+def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
+    """Prune the seed's dense network, fine-tune it with the masks in place, and measure before and after.
+
+    `accuracy_before` is validation accuracy, `test_accuracy_before` test accuracy, both between pruning and fine-tuning.
+    The method "dense" prunes nothing and is trained as long.
+    """
+    model = dense_network(configuration, data)
+    method, seed = configuration["method"], configuration["seed"]
+    checkpoint = model.facts["checkpoint"]
+    if method != "dense":
+        prune_global(model, method, configuration["target_sparsity"], seed)
+    before, test_before = evaluate(model, data.val), evaluate(model, data.test)
+    lr, epochs = configuration["lr"], configuration["epochs"]
+    history = train(model, data, epochs=epochs, lr=lr, seed=seed, validate=False, progress=False)
+    return configuration | {
+        "checkpoint": checkpoint,
+        "achieved_sparsity": round(sparsity(model).fraction, 6),
+        "steps": history.steps,
+        "batch_size": history.recipe["batch_size"],
+        "accuracy_before": round(before.accuracy, 6),
+        "test_accuracy_before": round(test_before.accuracy, 6),
+        "val_accuracy": round(evaluate(model, data.val).accuracy, 6),
+        "test_accuracy": round(evaluate(model, data.test).accuracy, 6),
+    }
+
+
+def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
+    """Global magnitude and random pruning at five levels, two epochs of fine-tuning, and the dense network as long."""
+    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "schedule": "one_shot", "lr": 0.1, "epochs": 2}
+    points = [(method, level) for method in ("magnitude", "random") for level in (0.5, 0.8, 0.9, 0.95, 0.98)]
+    return [
+        common | {"method": method, "target_sparsity": level, "seed": seed}
+        for seed in seeds
+        for method, level in [("dense", 0.0), *points]
+    ]
+
+
+GRIDS = {"sparsity_curve": Grid(sparsity_curve, prune_and_finetune, extra=("epochs", "test_accuracy_before"))}
+
+
+# ---- the results file: complete lines, each run once
+
+
+def _line(values: Iterable) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode()
+
+
+def read_rows(path: str | os.PathLike, columns: Iterable[str] | None = None) -> list[dict[str, str]]:
+    """All rows of a results file as text, by column; [] where there is no file.
+
+    Raises:
+        ResultsError: naming file and line, for another header, a wrong number of fields, or a line that is no text.
+    """
+    path = Path(path)
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    if lines.pop() != b"":
+        raise ResultsError(f"{path}, line {len(lines) + 1}: not complete; start its sweep again to repair it")
+    rows, header = [], None
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            fields = next(csv.reader([line.decode()], strict=True), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ResultsError(f"{where}: damaged ({error}); restore the file with git or move it away") from error
+        if header is None:
+            header = fields
+            if columns is not None and header != list(columns):
+                raise ResultsError(f"{where}: not the header of this grid; move the file away or name another with --out")
+        elif len(fields) != len(header) or "\0" in "".join(fields):
+            counts = f"{len(fields)} fields, the header has {len(header)}"
+            raise ResultsError(f"{where}: damaged ({counts}); restore the file with git or move it away")
+        else:
+            rows.append(dict(zip(header, fields, strict=True)))
+    return rows
+
+
+def _repair(path: Path, header: bytes) -> None:
+    """Cut off a last line without an end: the run that was being written when the sweep was killed is simply run again."""
+    content = path.read_bytes() if path.exists() else b""
+    keep = content.rfind(b"\n") + 1
+    if keep == len(content) or (keep == 0 and not header.startswith(content)):  # whole, or foreign: not ours to cut
+        return
+    with open(path, "r+b") as file:
+        file.truncate(keep)
+    torn = content.count(b"\n") + 1
+    print(f"{path.name}: line {torn} was torn by an interruption and has been removed; its run starts again")
+
+
+def _append(path: Path, content: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{path}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ResultsError(f"{path}: another sweep is writing to this file; wait for it or name another with --out") from None
+
+
+# ---- the sweep
+
+
+@cache
+def _data(name: str) -> Dataset:
+    return load_dataset(name)
+
+
+def _one_thread() -> None:
+    """One thread for each run: its numbers then do not depend on how many runs share the machine."""
+    torch.set_num_threads(1)
+
+
+def _run(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: str) -> dict:
+    _one_thread()
+    data, start = _data(dataset), time.perf_counter()
+    row = run(configuration, data)
+    return row | {
+        "dataset": data.label,
+        "seconds": round(time.perf_counter() - start, 2),
+        "torch": torch.__version__.split("+")[0],
+        "device": describe_device(pick_device()),
+    }
+
+
+def _prepare(configuration: dict, dataset: str) -> None:
+    _one_thread()
+    dense_network(configuration, _data(dataset))
+
+
+def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:
+    """The configurations that no row holds yet; refuses a file that holds a run twice."""
+    names = sorted(configurations[0])
+    seen: dict[tuple, int] = {}
+    for line, row in enumerate(rows, start=2):
+        first = seen.setdefault((row["dataset"], *(row[name] for name in names)), line)
+        if first != line:
+            raise ResultsError(f"{path}, line {line}: the same run as line {first}; remove one of them")
+    return [c for c in configurations if (label, *(str(c[name]) for name in names)) not in seen]
+
+
+def sweep(
+    grid: Grid,
+    out: str | os.PathLike,
+    *,
+    dataset: str = "digits",
+    seeds: int | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+) -> int:
+    """Run what a results file lacks of a grid; returns how many runs that was.
+
+    Args:
+        grid: its configurations must all have the same keys, which are columns.
+        out: CSV file; rows are appended as runs finish.
+        dataset: "cifar10" or "digits". seeds: 0 to seeds - 1; default: the grid's own number.
+        jobs: local processes, one thread each. scheduler: address of a Dask cluster to run on instead ("tcp://…").
+
+    Raises:
+        ResultsError: for a foreign or damaged results file, or one that another sweep is writing to.
+    """
+    seeds = grid.seeds if seeds is None else seeds
+    for name, value in (("jobs", jobs), ("seeds", seeds)):
+        if value < 1:
+            raise ValueError(f"{name}={value!r}: must be 1 or more")
+    out, label, configurations = Path(out), _data(dataset).label, grid.configurations(range(seeds))
+    header = _line(grid.columns)
+    with _only_writer(out), _backend(scheduler, jobs) as parallel:
+        _repair(out, header)
+        todo = _remaining(configurations, read_rows(out, grid.columns), label, out)
+        if not todo:
+            return 0
+        dense = {(c["width"], c["seed"]): c for c in todo}.values()
+        bar = {"unit": "run", "disable": True if os.environ.get("TQDM_DISABLE") else None, "smoothing": 0}
+        list(tqdm(parallel(delayed(_prepare)(c, dataset) for c in dense), total=len(dense), desc="dense networks", **bar))
+        if not out.exists() or out.stat().st_size == 0:
+            _append(out, header)
+        finished = parallel(delayed(_run)(grid.run, c, dataset) for c in todo)
+        for row in tqdm(finished, total=len(todo), desc=out.stem, **bar):
+            _append(out, _line(row[name] for name in grid.columns))
+    return len(todo)
+
+
+@contextmanager
+def _backend(scheduler: str | None, jobs: int) -> Iterator[Parallel]:
+    options = {"return_as": "generator_unordered", "batch_size": 1}
+    if scheduler is None:
+        with Parallel(n_jobs=jobs, **options) as parallel:
+            yield parallel
+        return
+    from dask.distributed import Client
+
+    with Client(scheduler, timeout="30s"), parallel_config(backend="dask"):
+        yield Parallel(n_jobs=-1, **options)
+
+
+def estimate(todo: int, rows: list[dict[str, str]], jobs: int) -> str:
+    """How long `todo` runs will take, from the median of finished rows."""
+    if not rows:
+        return "no finished rows to estimate the time from"
+    seconds = todo * statistics.median(float(row["seconds"]) for row in rows) / jobs
+    return f"about {seconds / 3600:.1f} hours" if seconds > 5400 else f"about {max(1, round(seconds / 60))} minutes"
+
+
+def default_out(name: str, dataset: str) -> Path:
+    """results/NAME.csv for CIFAR-10; digits never go there."""
+    return REPOSITORY / ("results" if dataset == "cifar10" else "build/results") / f"{name}.csv"
+
+
+def audit(path: Path, grid: Grid, dataset: str, tolerance: float = 0.005) -> bool:
+    """Run one random row of a results file again; True where test accuracy comes out within `tolerance` (0.5 points)."""
+    row = random.choice(read_rows(path, grid.columns))
+    seeds = range(int(row["seed"]) + 1)
+    (configuration,) = [c for c in grid.configurations(seeds) if all(str(value) == row[name] for name, value in c.items())]
+    again = _run(grid.run, configuration, dataset)
+    difference = again["test_accuracy"] - float(row["test_accuracy"])
+    good = abs(difference) <= tolerance
+    told = ", ".join(f"{name} {row[name]}" for name in ("method", "target_sparsity", "seed"))
+    numbers = f"{float(row['test_accuracy']):.4f}, again {again['test_accuracy']:.4f}"
+    print(f"{'ok  ' if good else 'FAIL'} {path.name} ({told}): test accuracy {numbers}")
+    return good
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.sweeps", description="Run a grid of trainings, or what is left of it."
+    )
+    parser.add_argument("name", nargs="?", choices=GRIDS, help="the grid")
+    parser.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (default: the grid's own number)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="local processes, one thread each (default: all cores)")
+    parser.add_argument("--scheduler", help="address of a Dask cluster, tcp://…")
+    parser.add_argument("--out", type=Path, help="results file (default: results/NAME.csv on CIFAR-10, build/results/ on digits)")
+    parser.add_argument("--dry-run", action="store_true", help="list what would run, and how long it would take")
+    parser.add_argument("--list", action="store_true", help="name the grids")
+    parser.add_argument("--audit", action="store_true", help="run one random row of each results file again and compare")
+    options = parser.parse_args(arguments)
+    if options.list:
+        for name, grid in GRIDS.items():
+            print(f"{name:<24} {len(grid.configurations(range(grid.seeds))):>4} runs  {grid.configurations.__doc__.strip()}")
+        return
+    if not options.name and not options.audit:
+        parser.error("name a grid (--list shows them)")
+    dataset = load_dataset().name
+    if options.audit:
+        paths = {name: default_out(name, dataset) for name in GRIDS if options.name in (None, name)}
+        results = [audit(path, GRIDS[name], dataset) for name, path in paths.items() if path.exists()]
+        sys.exit(0 if results and all(results) else 1)
+    grid, out = GRIDS[options.name], options.out or default_out(options.name, dataset)
+    if options.dry_run:
+        rows = read_rows(out, grid.columns)
+        todo = _remaining(grid.configurations(range(options.seeds or grid.seeds)), rows, _data(dataset).label, out)
+        for configuration in todo:
+            print("  ".join(f"{name}={value}" for name, value in configuration.items()))
+        time_left = estimate(len(todo), rows, options.jobs)
+        print(f"{len(todo)} runs, {time_left} with {options.jobs} jobs, once the dense networks are trained")
+        return
+    count = sweep(grid, out, dataset=dataset, seeds=options.seeds, jobs=options.jobs, scheduler=options.scheduler)
+    print(f"{out.name}: {count} runs added" if count else f"{out.name}: complete, nothing to run")
+
+
+def cli(arguments: list[str] | None = None) -> None:
+    """`main`, with expected errors as one line each."""
+    try:
+        main(arguments)
+    except (ResultsError, DataError, ValueError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    from helpers import sweeps  # workers import this module by its name, not as __main__
+
+    sweeps.cli()

@@ -1,0 +1,96 @@
+"""Statistics against cases worked by hand and against their definitions."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from helpers.stats import equivalence, holm, mean_ci, paired_difference
+
+numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
+samples = st.lists(numbers, min_size=2, max_size=20)
+
+
+def test_mean_ci_by_hand():
+    """1, 2, 3: mean 2, standard deviation 1, standard error 1/√3, t(0.975, 2) = 4.302653."""
+    result = mean_ci([1, 2, 3])
+    assert result.mean == 2 and result.n == 3
+    assert result.margin == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+
+
+def test_paired_difference_by_hand():
+    """Differences 2, 1, 3: mean 2, standard error 1/√3, t = 2√3 on 2 degrees of freedom: p = 1 - 2√3 / √(2 + 12)."""
+    result = paired_difference([5, 4, 9], [3, 3, 6])
+    assert result.mean == 2 and result.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
+    assert result.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14), rel=1e-9)
+
+
+def test_holm_by_hand():
+    """0.01 x 4, then 0.02 x 3, then the running maximum: 0.03 x 2 = 0.06, and 0.04 x 1 raised to 0.06."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_equivalence_by_hand():
+    """Differences -1, 0, 1 against ± 5: t = 5 / (1/√3) = 5√3 on 2 degrees; one-sided p = (1 - t/√(2 + t²)) / 2."""
+    t = 5 * math.sqrt(3)
+    result = equivalence([0, 1, 2], [1, 1, 1], bound=5)
+    assert result.p == pytest.approx((1 - t / math.sqrt(2 + t * t)) / 2, rel=1e-9)
+    assert result.equivalent and not equivalence([0, 1, 2], [1, 1, 1], bound=1).equivalent
+
+
+@given(samples, st.floats(0.5, 0.99))
+def test_mean_ci_agrees_with_scipy(values, level):
+    result = mean_ci(values, level)
+    assert result.low <= result.mean + 1e-9 and result.mean <= result.high + 1e-9
+    if np.ptp(values) > 0:
+        low, high = scipy_stats.t.interval(level, len(values) - 1, np.mean(values), scipy_stats.sem(values))
+        assert (result.low, result.high) == pytest.approx((low, high))
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=20))
+def test_paired_difference_agrees_with_scipy(pairs):
+    a, b = zip(*pairs, strict=True)
+    result, mirrored = paired_difference(a, b), paired_difference(b, a)
+    assert result.mean == pytest.approx(-mirrored.mean) and result.p == pytest.approx(mirrored.p)
+    if np.ptp(np.subtract(a, b)) > 1e-6:
+        assert result.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue, abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_monotone_and_bounded(p):
+    adjusted = holm(p)
+    assert all(a <= b <= min(1, a * len(p)) + 1e-12 for a, b in zip(p, adjusted, strict=True))
+    assert min(adjusted) == pytest.approx(min(1, min(p) * len(p)))
+    ranked = [b for _, b in sorted(zip(p, adjusted, strict=True))]
+    assert all(x <= y + 1e-15 for x, y in zip(ranked, ranked[1:], strict=False))
+
+
+@given(samples, st.floats(0.1, 50))
+def test_equivalence_is_the_interval_inside_the_bounds(values, bound):
+    result = equivalence(values, [0.0] * len(values), bound)
+    inside = -bound < result.low and result.high < bound
+    near = min(abs(result.low + bound), abs(result.high - bound)) < 1e-6
+    assert result.equivalent == inside or near
+
+
+@pytest.mark.parametrize("bad", [[], [1.0], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]]])
+def test_bad_samples(bad):
+    for call in (lambda: mean_ci(bad), lambda: paired_difference(bad, [1.0, 2.0]), lambda: equivalence([1.0, 2.0], bad, 1)):
+        with pytest.raises(ValueError, match="must be two or more finite numbers"):
+            call()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="as many as a"):
+        paired_difference([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="level=1.5"):
+        mean_ci([1, 2], 1.5)
+    with pytest.raises(ValueError, match="bound=0"):
+        equivalence([1, 2], [1, 2], 0)
+    for p in ([], [1.1], [-0.1], [math.nan]):
+        with pytest.raises(ValueError, match="p_values"):
+            holm(p)

@@ -1,0 +1,164 @@
+"""The commands around the notebooks: installation, execution, and the gate that counts executed cells."""
+
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+import tasks
+from helpers.data import REPOSITORY
+from tools import notebooks
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    """tasks.py as if it lay in an empty folder, with `subprocess.call` recorded instead of run."""
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(tasks, "HERE", str(tmp_path))
+    monkeypatch.setattr(tasks, "VENV", str(tmp_path / ".venv"))
+    monkeypatch.setattr(tasks, "BUILD", str(tmp_path / "build"))
+    calls = []
+
+    def call(command, **options):
+        calls.append(command)
+        os.makedirs(tmp_path / ".venv", exist_ok=True)
+        return 0
+
+    monkeypatch.setattr(tasks.subprocess, "call", call)
+    return tmp_path, calls
+
+
+def test_installs_once(sandbox, capsys):
+    folder, calls = sandbox
+    tasks.setup()
+    assert len(calls) == 2 and "venv" in calls[0] and "pip" in calls[1]
+    tasks.setup()
+    assert len(calls) == 2
+    (folder / "requirements.txt").write_text("another")
+    tasks.setup()
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_failed_installation_is_one_line_and_is_tried_again(sandbox, monkeypatch, failing):
+    folder, calls = sandbox
+
+    def call(command, stdout, **options):
+        calls.append(command)
+        os.makedirs(folder / ".venv", exist_ok=True)
+        stdout.write("noise\nERROR: No matching distribution found for torch\nmore noise\n")
+        return int(len(calls) > failing)
+
+    monkeypatch.setattr(tasks.subprocess, "call", call)
+    for attempt in (1, 2):
+        calls.clear()
+        with pytest.raises(SystemExit) as stopped:
+            tasks.setup()
+        assert re.fullmatch(r"tasks: the installation failed: .*No matching distribution.*", str(stopped.value))
+        assert len(calls) == failing + 1, attempt
+
+
+def test_unsupported_python_is_one_line(sandbox, monkeypatch):
+    monkeypatch.setattr(tasks.sys, "version_info", (3, 10, 4))
+    with pytest.raises(SystemExit, match=r"^tasks: Python 3.11 or newer is needed, this is .*$"):
+        tasks.setup()
+    assert sandbox[1] == []
+
+
+def test_unknown_command_lists_the_known_ones():
+    with pytest.raises(SystemExit) as stopped:
+        tasks.main("runn")
+    assert all(name in str(stopped.value) for name in tasks.COMMANDS)
+
+
+def test_makefile_offers_every_command():
+    text = (REPOSITORY / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split()
+    assert targets == list(tasks.COMMANDS)
+
+
+# ---- executing notebooks
+
+
+def write(path, *sources, **metadata):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel} | metadata), path)
+    return path
+
+
+@pytest.fixture
+def target(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "TARGET", tmp_path / "run")
+    monkeypatch.setattr(notebooks, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+def test_execute_leaves_the_source_alone(target):
+    source = write(target / "01_x.ipynb", "1 + 1")
+    before = source.read_bytes()
+    notebooks.execute(source, target / "run" / "01_x.ipynb", 1)
+    assert source.read_bytes() == before
+    assert nbformat.read(target / "run" / "01_x.ipynb", 4).cells[0].outputs[0].data["text/plain"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("raise ValueError('broken here')", "broken here"),
+        ("import sys; print('warned', file=sys.stderr)", "stderr"),
+        ("print('/' + 'home/somebody/data')", "path of this machine"),
+    ],
+)
+def test_outputs_unfit_to_commit_are_not_stored(target, cell, problem):
+    source = write(target / "01_x.ipynb", cell)
+    before = source.read_bytes()
+    with pytest.raises(RuntimeError, match=problem):
+        notebooks.execute(source, source, 1)
+    assert source.read_bytes() == before
+
+
+def test_harvest_names_figures_and_tables(target):
+    picture = (
+        "from helpers import plots\nimport torch\nf = plots.image_grid(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ['x'])\n"
+    )
+    table = "import pandas as pd\npd.DataFrame({'a': [1]})"
+    source = write(target / "01_x.ipynb", f"{picture}plots.show(f, alt='A black square')", table)
+    notebooks.execute(source, target / "run" / "01_x.ipynb", 1)
+    found = notebooks.harvest(target / "run" / "01_x.ipynb")
+    assert [kind for kind, *_ in found] == ["figure", "table"] and found[0][1] == "A black square"
+    assert (target / "run" / found[0][2]).read_bytes().startswith(b"\x89PNG")
+    assert "<table" in (target / "run" / found[1][2]).read_text()
+
+
+# ---- the gate
+
+
+@pytest.mark.parametrize("parallel", [[], ["-n", "2", "--dist", "loadscope"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    ("cells", "passes"),
+    [(("1", "2"), True), (("1", "# NBVAL_SKIP\n2"), False), (("raise ValueError", "2"), False)],
+    ids=["all", "skipped", "failed"],
+)
+def test_a_notebook_with_fewer_executed_cells_fails(tmp_path, cells, passes, parallel):
+    write(tmp_path / "01_x.ipynb", *cells)
+    command = [sys.executable, "-m", "pytest", "-p", "tools.gate", "--nbval-lax", "--nbval-current-env", "-q", *parallel, "."]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode == 0) == passes, done.stdout
+    assert ("INCOMPLETE NOTEBOOK 01_x.ipynb: 1 of 2" in done.stdout) != passes, done.stdout
+
+
+def test_an_empty_selection_of_cells_is_no_success(tmp_path):
+    """A notebook of which nbval collects nothing at all."""
+    write(tmp_path / "01_x.ipynb", "1")
+    command = [sys.executable, "-m", "pytest", "-p", "tools.gate", "--nbval-lax", "-q", "--ignore-glob=*.ipynb", "."]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "0 of 1" in done.stdout

@@ -1,0 +1,27 @@
+"""Run every grid again from scratch on CIFAR-10 and redraw the figures from the new rows (`make reproduce`).
+
+Rows go to build/reproduced/results/ and figures to build/reproduced/images/; the committed ones stay as they are.
+Stopped at any moment, the same command goes on.
+"""
+
+import sys
+
+from helpers.data import REPOSITORY
+from helpers.sweeps import GRIDS, cli, default_out, estimate, read_rows
+from tools import figures
+
+TARGET = REPOSITORY / "build" / "reproduced"
+
+
+def main(arguments: list[str]) -> None:
+    print("estimated from the committed rows, for one job, without the dense starting networks:")
+    for name, grid in GRIDS.items():
+        count = len(grid.configurations(range(grid.seeds)))
+        print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
+    for name in GRIDS:
+        cli([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
+    figures.main(TARGET / "results", TARGET / "images")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
