@@ -114,7 +114,7 @@ def reproduce(*arguments):
 
 def audit():
     """Run one random row of each results file again; fails when test accuracy differs by more than 0.5 points."""
-    call(PYTHON, "-m", "helpers.sweeps", "--audit", PRUNING_DATA="cifar10")
+    call(PYTHON, "-m", "tools.audit", PRUNING_DATA="cifar10")
 
 
 def bench():

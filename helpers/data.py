@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
@@ -89,6 +90,23 @@ def output_path(name: str, data: "Dataset") -> Path:
     path = (REPOSITORY if committed else REPOSITORY / "build") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def read_results(name: str) -> pd.DataFrame:
+    """The committed rows `results/NAME.csv`, one row a run.
+
+    Raises:
+        DataError: where there are none.
+    """
+    path = REPOSITORY / "results" / f"{name}.csv"
+    if not path.exists():
+        raise DataError(f"{path}: no such rows; measure them with `python -m helpers.sweeps {name}`")
+    return pd.read_csv(path)
+
+
+def watched() -> bool:
+    """False where nobody looks on (make, CI, tests): then no progress bars and no widgets."""
+    return not os.environ.get("TQDM_DISABLE")
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:

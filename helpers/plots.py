@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from .pruning import SparsityReport
 from .stats import mean_ci
 
 plt.style.use("petroff10")  # colour-blind safe (Petroff 2021, arXiv:2107.02270)
@@ -105,6 +106,14 @@ METHODS = {  # label, colour, marker, line style
     "magnitude": ("magnitude", "C0", "o", "-"),
     "random": ("random", "C1", "s", "--"),
     "dense": ("dense", "0.35", None, ":"),
+    "global_unstructured": ("global_unstructured, L1", "C0", "o", "-"),
+    "l1_unstructured": ("l1_unstructured", "C3", "D", "-"),
+    "random_unstructured": ("random_unstructured", "C1", "s", "--"),
+    "ln_structured_n1_dim0": ("ln_structured, n=1, dim 0", "C2", "^", "-"),
+    "ln_structured_n2_dim0": ("ln_structured, n=2, dim 0", "C4", "v", "-"),
+    "ln_structured_n2_dim1": ("ln_structured, n=2, dim 1", "C5", "P", "-."),
+    "random_structured_dim0": ("random_structured, dim 0", "C1", "s", "--"),
+    "random_structured_dim1": ("random_structured, dim 1", "C7", "X", ":"),
 }
 
 
@@ -156,4 +165,145 @@ def sparsity_curve(rows: pd.DataFrame) -> Figure:
     axes[1].legend(
         loc="lower left", bbox_to_anchor=(0, 0.12), frameon=False, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds"
     )
+    return fig
+
+
+def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]]], dense: float, xlabel: str) -> Figure:
+    """Accuracy against a share: for each name the runs at each x as dots, their mean as a line; `dense` as reference."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.6))
+    for k, (name, runs) in enumerate(lines.items()):
+        _, color, marker, style = METHODS.get(name, (name, f"C{k}", "osD^v"[k % 5], "-"))
+        for place, values in zip(x, runs, strict=True):
+            ax.plot([place] * len(values), values, ls="", marker=marker, markersize=4, color=color, alpha=0.5)
+        ax.plot(x, [np.mean(values) for values in runs], color=color, ls=style, marker=marker, label=name)
+    ax.axhline(dense, color="0.35", ls=":")
+    _label_line(ax, f"dense: {dense:.1%}", dense)
+    ax.xaxis.set_major_formatter(_PERCENT)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel=xlabel, ylabel="validation accuracy", xticks=x, ylim=(0, 1))
+    ax.legend(frameon=False, loc="lower left")
+    return fig
+
+
+def builtin_methods(rows: pd.DataFrame) -> Figure:
+    """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
+    groups = {"single weights": [m for m in METHODS if "unstructured" in m], "slices": [m for m in METHODS if "_structured" in m]}
+    for ax, (title, methods) in zip(axes, groups.items(), strict=True):
+        curves(ax, rows, "accuracy_before", methods)
+        ax.set_title(title)
+        ax.axhline(0.1, color="0.7", lw=1)
+        ax.legend(frameon=False, fontsize=9, loc="upper right")
+    _label_line(axes[0], "guessing", 0.1)
+    axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+    fig.suptitle(f"right after pruning, no fine-tuning; mean, 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
+    return fig
+
+
+# ---- masks, filters and weights
+
+
+def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
+    """A layer's weights [out, in, h, w] as a matrix [out, in*h*w], whole and under each mask; zeros in a colour of their own."""
+    panels = {"dense": weight} | {name: weight * mask for name, mask in masks.items()}
+    limit = weight.abs().max().item()
+    cmap = plt.get_cmap("RdBu_r").with_extremes(bad="0.35")
+    fig, axes = plt.subplots(1, len(panels), figsize=(2.6 * len(panels), 3.6), sharey=True)
+    for ax, (name, values) in zip(axes, panels.items(), strict=True):
+        matrix = values.detach().flatten(1)
+        image = ax.imshow(
+            np.ma.masked_equal(matrix, 0), cmap=cmap, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+        )
+        ax.set(title=f"{name}\n{(matrix == 0).float().mean():.0%} zeros", xlabel="weights of a filter")
+        ax.grid(visible=False)
+    axes[0].set(ylabel="filter")
+    fig.colorbar(image, ax=axes, label="weight (dark grey: zero)")
+    return fig
+
+
+def rgb_filters(weight: Tensor, removed: Sequence[int], columns: int = 8) -> Figure:
+    """First-layer filters [N, 3, h, w] as colour images, all on one scale; the removed ones crossed out."""
+    colours = (weight.detach() / (2 * weight.detach().abs().max()) + 0.5).permute(0, 2, 3, 1)  # grey: zero
+    rows = -(-len(weight) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(0.8 * columns, 0.95 * rows), squeeze=False)
+    for k, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if k < len(weight):
+            ax.imshow(colours[k], interpolation="nearest")
+            ax.set_title(str(k), fontsize=8.5, pad=2)
+            if k in removed:
+                ax.plot([0, 1, 0, 1], [0, 1, 1, 0], color="0.1", lw=2.5, transform=ax.transAxes)
+    return fig
+
+
+def feature_maps(image: Tensor, before: Tensor, after: Tensor, channels: Sequence[int], removed: Sequence[int]) -> Figure:
+    """What chosen channels make of one picture (uint8 [3, H, W]): maps [C, H, W] before pruning above, after it below."""
+    fig, axes = plt.subplots(2, len(channels) + 1, figsize=(1.05 * (len(channels) + 1), 2.6))
+    limit = before[list(channels)].max().item()
+    for ax, name in zip(axes[:, 0], ("before", "after"), strict=True):
+        ax.imshow(image.permute(1, 2, 0))
+        ax.set_ylabel(name)
+    for column, channel in enumerate(channels, start=1):
+        axes[0, column].set_title(f"{channel}{' ✗' if channel in removed else ''}", fontsize=9)
+        for ax, maps in zip(axes[:, column], (before, after), strict=True):
+            ax.imshow(maps[channel].detach(), cmap="viridis", vmin=0, vmax=limit)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+    return fig
+
+
+def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:
+    """Sparsity of each layer as bars, one colour for each report, with each total as a dashed line."""
+    fig, ax = plt.subplots(figsize=(9, 3.6))
+    names = list(next(iter(reports.values())).layers)
+    width = 0.8 / len(reports)
+    for k, (title, report) in enumerate(reports.items()):
+        shares = [share for *_, share in report.rows()][:-1]
+        places = np.arange(len(names)) + (k - (len(reports) - 1) / 2) * width
+        ax.bar(
+            places, shares, width, color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {report.fraction:.1%} in total"
+        )
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8.5)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(ylabel="sparsity", ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
+    ax.legend(frameon=False, ncols=len(reports), loc="upper left")
+    return fig
+
+
+def weight_histograms(weights: dict[str, Tensor], threshold: float) -> Figure:
+    """Histogram of each layer's weights; those with |w| below the threshold, which is drawn in, are the pruned ones."""
+    fig, axes = plt.subplots(1, len(weights), figsize=(2.9 * len(weights), 2.9), sharex=True)
+    flat = {name: weight.detach().flatten().numpy() for name, weight in weights.items()}
+    limit = max(np.quantile(abs(values), 0.98) for values in flat.values())
+    for ax, (name, values) in zip(np.atleast_1d(axes), flat.items(), strict=True):
+        ax.hist(values.clip(-limit, limit), bins=np.linspace(-limit, limit, 60), color="C0")
+        ax.axvspan(-threshold, threshold, color="C1", alpha=0.3, lw=0)
+        pruned = (abs(values) <= threshold).mean()
+        ax.set(title=f"{name}\n{pruned:.0%} below the threshold", xlabel="weight", yticks=[])
+    np.atleast_1d(axes)[0].set(ylabel="number of weights")
+    return fig
+
+
+def kernel_norms(weight: Tensor, dead_inputs: Sequence[int]) -> Figure:
+    """L1 norm of each kernel of a layer [out, in, h, w] as a map [out, in], with the dead input channels marked."""
+    norms = weight.detach().abs().sum((2, 3))
+    fig, ax = plt.subplots(figsize=(7, 4.2))
+    image = ax.imshow(norms, cmap="Blues", aspect="auto", interpolation="nearest")
+    for column in dead_inputs:
+        ax.axvspan(column - 0.5, column + 0.5, color="C1", alpha=0.45, lw=0)
+    ax.set(xlabel="input channel (orange: its filter is gone)", ylabel="filter")
+    ax.grid(visible=False)
+    fig.colorbar(image, ax=ax, label="L1 norm of the kernel")
+    return fig
+
+
+def mask_strip(masks: dict[str, tuple[Tensor, float]]) -> Figure:
+    """Masks [out, in, h, w] side by side, kept weights light and pruned ones dark, each with its accuracy."""
+    fig, axes = plt.subplots(1, len(masks), figsize=(1.9 * len(masks) + 0.6, 2.9), sharey=True, squeeze=False)
+    for ax, (name, (mask, accuracy)) in zip(axes[0], masks.items(), strict=True):
+        ax.imshow(mask.flatten(1), cmap="Greys_r", vmin=-0.5, vmax=1.1, aspect="auto", interpolation="nearest")
+        ax.set(title=f"{name}\naccuracy {accuracy:.0%}", xlabel="weights of a filter")
+        ax.grid(visible=False)
+    axes[0, 0].set(ylabel="filter")
     return fig

@@ -1,6 +1,6 @@
-"""Masks: which weights can be pruned, how many are zero, and the two unstructured methods of the sparsity curve.
+"""Masks: which weights can be pruned, how many are zero, and how masks become permanent.
 
-Introduced in notebook 02.
+Introduced in notebooks 02 and 03.
 """
 
 from dataclasses import dataclass
@@ -50,6 +50,11 @@ class SparsityReport:
         layers = [(name, zeros, size, zeros / size) for name, (zeros, size) in self.layers.items()]
         return [*layers, ("all layers", self.zeros, self.size, self.fraction)]
 
+    def _repr_html_(self) -> str:
+        head = "<tr><th>layer</th><th>zeros</th><th>weights</th><th>sparsity</th></tr>"
+        body = "".join(f"<tr><td>{n}</td><td>{z:,}</td><td>{w:,}</td><td>{s:.2%}</td></tr>" for n, z, w, s in self.rows())
+        return f"<table>{head}{body}</table>"
+
     def __repr__(self) -> str:
         width = max(len(name) for name, *_ in self.rows())
         lines = [f"{name:<{width}} {zeros:>11,} {size:>11,} {share:>9.2%}" for name, zeros, size, share in self.rows()]
@@ -66,6 +71,23 @@ def sparsity(model: nn.Module) -> SparsityReport:
     """
     weights = {name: _current_weight(module) for name, module in prunable_layers(model).items()}
     return SparsityReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
+
+
+def make_permanent(model: nn.Module) -> nn.Module:
+    """Remove all masks from a model's parameters, in place: masked weights become plain zeros; returns the model.
+
+    Training afterwards brings the zeros back to life, since nothing holds them any more.
+
+    Example:
+        >>> layer = make_permanent(prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3))
+        >>> prune.is_pruned(layer), sparsity(layer).zeros
+        (False, 3)
+    """
+    for module in model.modules():
+        for hook in list(module._forward_pre_hooks.values()):  # this is where torch.nn.utils.prune keeps its methods
+            if isinstance(hook, prune.BasePruningMethod):
+                prune.remove(module, hook._tensor_name)
+    return model
 
 
 UNSTRUCTURED = {"magnitude": prune.L1Unstructured, "random": prune.RandomUnstructured}
@@ -89,3 +111,34 @@ def prune_global(model: nn.Module, method: str, amount: float, seed: int = 0) ->
         torch.manual_seed(seed)
         layers = [(module, "weight") for module in prunable_layers(model).values()]
         prune.global_unstructured(layers, pruning_method=UNSTRUCTURED[method], amount=float(amount))
+
+
+BUILTIN = {  # one function of torch.nn.utils.prune each: (module, amount) -> None
+    "global_unstructured": None,
+    "l1_unstructured": lambda module, amount: prune.l1_unstructured(module, "weight", amount),
+    "random_unstructured": lambda module, amount: prune.random_unstructured(module, "weight", amount),
+    "ln_structured_n1_dim0": lambda module, amount: prune.ln_structured(module, "weight", amount, n=1, dim=0),
+    "ln_structured_n2_dim0": lambda module, amount: prune.ln_structured(module, "weight", amount, n=2, dim=0),
+    "ln_structured_n2_dim1": lambda module, amount: prune.ln_structured(module, "weight", amount, n=2, dim=1),
+    "random_structured_dim0": lambda module, amount: prune.random_structured(module, "weight", amount, dim=0),
+    "random_structured_dim1": lambda module, amount: prune.random_structured(module, "weight", amount, dim=1),
+}
+
+
+def prune_builtin(model: nn.Module, method: str, amount: float, seed: int = 0) -> None:
+    """Prune every layer by the share `amount` with a built-in method, in place; its name stands in `BUILTIN`.
+
+    Slices spare what would change the task: dim 0 the last layer (its rows are the classes), dim 1 the first (its
+    input channels are the colours).
+    """
+    if method not in BUILTIN:
+        raise ValueError(f"method={method!r}: must be one of {', '.join(BUILTIN)}")
+    if method == "global_unstructured":
+        return prune_global(model, "magnitude", amount)
+    layers = list(prunable_layers(model).values())
+    chosen = layers[:-1] if method.endswith("dim0") else layers[1:] if method.endswith("dim1") else layers
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in chosen:
+            BUILTIN[method](module, float(amount))
+    return None

@@ -11,37 +11,18 @@ from scipy import stats
 
 
 class Estimate(NamedTuple):
-    """A mean with the ends of its confidence interval, and the number of values it rests on."""
+    """A mean, its confidence interval, the number of values it rests on, and the p-value where a test was made."""
 
     mean: float
     low: float
     high: float
     n: int
+    p: float | None = None
 
     @property
     def margin(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
-
-
-class Difference(NamedTuple):
-    """A mean paired difference with its confidence interval and the p-value of "no difference" (paired t-test)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    p: float
-
-
-class Equivalence(NamedTuple):
-    """`p` of two one-sided tests; `equivalent` where it is below alpha; `low`, `high`: the (1 - 2 alpha) interval."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-    equivalent: bool
 
 
 def _sample(name: str, values: Sequence[float]) -> np.ndarray:
@@ -83,7 +64,7 @@ def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Difference:
+def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean of a - b over pairs (the same seed in both), with confidence interval and paired t-test.
 
     Example:
@@ -91,9 +72,8 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
         3
     """
     difference = _differences(a, b)
-    mean, low, high, n = mean_ci(difference, level)
     p = min(1.0, 2 * min(_p_one_sided(difference, 0.0), _p_one_sided(-difference, 0.0)))
-    return Difference(mean, low, high, n, p)
+    return mean_ci(difference, level)._replace(p=p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -112,19 +92,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Equivalence:
+def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Estimate:
     """Is the mean of a - b within ± bound? Two one-sided paired t-tests (Schuirmann 1987).
 
+    Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside the bounds: equivalent.
     A large p-value in `paired_difference` shows no equality; a small one here does.
 
     Example:
-        >>> equivalence([0.90, 0.91, 0.92], [0.90, 0.91, 0.92], bound=0.003).equivalent
-        True
+        >>> equivalence([0.90, 0.91, 0.92], [0.90, 0.91, 0.92], bound=0.003).p
+        0.0
     """
     difference = _differences(a, b)
     _fraction("alpha", alpha)
     if not 0 < bound < np.inf:
         raise ValueError(f"bound={bound!r}: must be a positive number")
-    mean, low, high, _ = mean_ci(difference, 1 - 2 * alpha)
     p = max(_p_one_sided(difference, -bound), _p_one_sided(-difference, -bound))
-    return Equivalence(mean, low, high, p, p < alpha)
+    return mean_ci(difference, 1 - 2 * alpha)._replace(p=p)

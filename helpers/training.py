@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, Dataset, Split
+from .data import REPOSITORY, Dataset, Split, watched
 from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -314,7 +314,7 @@ def _no_bar(progress: bool | None) -> bool | None:
     """tqdm's `disable`: by default a bar on a terminal and in a notebook, none in files, tests and CI (TQDM_DISABLE)."""
     if progress is not None:
         return not progress
-    if os.environ.get("TQDM_DISABLE"):
+    if not watched():
         return True
     return False if "ipykernel" in sys.modules else None  # None: tqdm looks whether it writes to a terminal
 

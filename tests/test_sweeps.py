@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from helpers import sweeps
 from helpers.data import REPOSITORY
 from helpers.sweeps import GRIDS, Grid, ResultsError, read_rows, sweep
+from tools.audit import audit
 
 
 def tiny(seeds):
@@ -79,7 +80,7 @@ def test_complete_file_runs_nothing(tmp_path, reference, monkeypatch):
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
     before = out.read_bytes()
-    monkeypatch.setattr(sweeps, "_run", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(sweeps, "run_one", lambda *_: pytest.fail("ran again"))
     assert sweep(TINY, out, seeds=1) == 0 and out.read_bytes() == before
 
 
@@ -290,12 +291,12 @@ def test_digits_never_go_to_the_committed_results():
 def test_audit_notices_a_changed_row(tmp_path, capsys):
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
-    assert sweeps.audit(out, TINY, "digits")
+    assert audit(out, TINY, "digits")
     rows = read_rows(out)
     for row in rows:
         row["test_accuracy"] = f"{float(row['test_accuracy']) + 0.006:.6f}"
     out.write_bytes(b"".join(map(sweeps._line, [TINY.columns, *(row.values() for row in rows)])))
-    assert not sweeps.audit(out, TINY, "digits")
+    assert not audit(out, TINY, "digits")
     assert "FAIL tiny.csv" in capsys.readouterr().out
 
 
