@@ -204,11 +204,8 @@ def _cifar10(root: Path, source: str) -> Dataset:
     cache = root / f".cifar10-{source}.pt"
     arrays = _read_cache(cache, stamp)
     if arrays is None:
-        with FileLock(f"{cache}.lock"):
-            arrays = _read_cache(cache, stamp)  # another process may have written it meanwhile
-            if arrays is None:
-                arrays = {key: torch.from_numpy(value) for key, value in read(root, files).items()}
-                _write_cache(cache, stamp, arrays)
+        arrays = {key: torch.from_numpy(value) for key, value in read(root, files).items()}
+        _write_cache(cache, stamp, arrays)
     label = "CIFAR-10"
     if source == "folders":
         jpeg = any(name.lower().endswith((".jpg", ".jpeg")) for name in files["train"][CIFAR10_CLASSES[0]][:1])
@@ -326,7 +323,7 @@ def _read_cache(cache: Path, stamp: int) -> dict[str, Tensor] | None:
         if content["stamp"] == stamp and content["crc"] == _checksum(content["arrays"]):
             return content["arrays"]
     except Exception:  # whatever is wrong with a cache, the cure is to build it again
-        pass
+        return None
     return None
 
 

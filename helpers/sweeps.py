@@ -32,7 +32,7 @@ COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
     "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
 )  # fmt: skip
-DENSE_EPOCHS = 12  # of every grid's dense starting networks
+DENSE_EPOCHS = 8  # of every grid's dense starting networks
 
 
 class ResultsError(RuntimeError):
