@@ -94,7 +94,7 @@ def lab():
 
 def data():
     """Get CIFAR-10 (162 MB, MD5-checked) into PRUNING_DATA_DIR, by default data/."""
-    call(PYTHON, "-m", "helpers.data")
+    call(PYTHON, "-c", "from helpers.data import main; main()")
 
 
 def outputs(*names):

@@ -1,6 +1,6 @@
 """The two data sets of the collection: CIFAR-10, and scikit-learn's digits in the same shape.
 
-Introduced in notebook 01. `load_dataset` is the one entrance; `python -m helpers.data` downloads CIFAR-10.
+Introduced in notebook 01. `load_dataset` is the one entrance.
 """
 
 import contextlib
@@ -339,7 +339,8 @@ def _write_cache(cache: Path, stamp: int, arrays: dict[str, Tensor]) -> None:
             beside.unlink(missing_ok=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """`make data`."""
     try:
         download_cifar10()
         print(load_dataset("cifar10"))

@@ -19,7 +19,7 @@ from .stats import mean_ci
 plt.style.use("petroff10")  # colour-blind safe (Petroff 2021, arXiv:2107.02270)
 plt.rcParams.update({
     "figure.dpi": 110, "savefig.dpi": 110, "figure.constrained_layout.use": True, "font.size": 10, "axes.titlesize": 11,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3, "lines.linewidth": 1.8,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3, "lines.linewidth": 1.8,
 })  # fmt: skip
 
 _PERCENT = PercentFormatter(1.0, decimals=0)
@@ -74,10 +74,10 @@ def accuracy_bars(values: Tensor, names: Sequence[str], mean: float) -> Figure:
     order = np.argsort(np.asarray(values))
     fig, ax = plt.subplots(figsize=(6.5, 3.4))
     bars = ax.barh([names[k] for k in order], np.asarray(values)[order], color="C0", height=0.7)
-    ax.bar_label(bars, fmt=lambda v: f"{v:.1%}", label_type="edge", padding=3, fontsize=8.5)
+    ax.bar_label(bars, fmt=lambda v: f"{v:.1%}", padding=-36, fontsize=9, color="white")
     ax.axvline(mean, ls="--", color="C1")
     ax.text(mean, len(order) - 0.35, f"all classes: {mean:.1%}", color="C1", ha="center", va="bottom", fontsize=9)
-    ax.set(xlabel="test accuracy", xlim=(0, 1.1))
+    ax.set(xlabel="test accuracy", xlim=(0, 1))
     ax.xaxis.set_major_formatter(_PERCENT)
     ax.grid(axis="y", visible=False)
     return fig
@@ -172,7 +172,8 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     """Accuracy against a share: for each name the runs at each x as dots, their mean as a line; `dense` as reference."""
     fig, ax = plt.subplots(figsize=(6.5, 3.6))
     for k, (name, runs) in enumerate(lines.items()):
-        _, color, marker, style = METHODS.get(name, (name, f"C{k}", "osD^v"[k % 5], "-"))
+        # C1 is the colour of random choices everywhere
+        _, color, marker, style = METHODS.get(name, (name, f"C{(0, 2, 4, 5, 3)[k % 5]}", "oD^vP"[k % 5], "-"))
         for place, values in zip(x, runs, strict=True):
             ax.plot([place] * len(values), values, ls="", marker=marker, markersize=4, color=color, alpha=0.5)
         ax.plot(x, [np.mean(values) for values in runs], color=color, ls=style, marker=marker, label=name)
@@ -210,11 +211,11 @@ def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
     cmap = plt.get_cmap("RdBu_r").with_extremes(bad="0.35")
     fig, axes = plt.subplots(1, len(panels), figsize=(2.6 * len(panels), 3.6), sharey=True)
     for ax, (name, values) in zip(axes, panels.items(), strict=True):
-        matrix = values.detach().flatten(1)
+        matrix = values.detach().flatten(1).numpy()
         image = ax.imshow(
             np.ma.masked_equal(matrix, 0), cmap=cmap, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
         )
-        ax.set(title=f"{name}\n{(matrix == 0).float().mean():.0%} zeros", xlabel="weights of a filter")
+        ax.set(title=f"{name}\n{(matrix == 0).mean():.0%} zeros", xlabel="weights of a filter")
         ax.grid(visible=False)
     axes[0].set(ylabel="filter")
     fig.colorbar(image, ax=axes, label="weight (dark grey: zero)")
@@ -287,7 +288,7 @@ def weight_histograms(weights: dict[str, Tensor], threshold: float) -> Figure:
 
 def kernel_norms(weight: Tensor, dead_inputs: Sequence[int]) -> Figure:
     """L1 norm of each kernel of a layer [out, in, h, w] as a map [out, in], with the dead input channels marked."""
-    norms = weight.detach().abs().sum((2, 3))
+    norms = weight.detach().abs().sum((2, 3)).numpy()
     fig, ax = plt.subplots(figsize=(7, 4.2))
     image = ax.imshow(norms, cmap="Blues", aspect="auto", interpolation="nearest")
     for column in dead_inputs:

@@ -3,6 +3,8 @@
 Introduced in notebooks 02 and 03.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -90,29 +92,41 @@ def make_permanent(model: nn.Module) -> nn.Module:
     return model
 
 
-UNSTRUCTURED = {"magnitude": prune.L1Unstructured, "random": prune.RandomUnstructured}
-
-
 def prune_global(model: nn.Module, method: str, amount: float, seed: int = 0) -> None:
     """Mask the share `amount` of all weights of Conv2d and Linear layers, ranked together; in place.
 
     Args:
-        method: "magnitude" (smallest |w| first) or "random".
-        seed: of the random method.
+        method: "magnitude" (smallest |w| first) or "random". seed: of the random method.
 
     Raises:
         ValueError: for an unknown method or an amount outside [0, 1]; nothing is changed.
     """
-    if method not in UNSTRUCTURED:
-        raise ValueError(f"method={method!r}: must be one of {', '.join(UNSTRUCTURED)}")
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= 1:
-        raise ValueError(f"amount={amount!r}: must be a fraction in [0, 1]")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    _check_choice(method, GLOBAL, amount)
+    with _seeded(seed):
         layers = [(module, "weight") for module in prunable_layers(model).values()]
-        prune.global_unstructured(layers, pruning_method=UNSTRUCTURED[method], amount=float(amount))
+        prune.global_unstructured(layers, pruning_method=GLOBAL[method], amount=float(amount))
 
 
+def prune_network(model: nn.Module, method: str, amount: float, seed: int = 0) -> None:
+    """Prune a whole network by the share `amount`, in place: "magnitude" and "random" globally, a method of `BUILTIN` in each layer.
+
+    Slices spare what would change the task: dim 0 the last layer (its rows are the classes), dim 1 the first (its
+    input channels are the colours).
+
+    Raises:
+        ValueError: for an unknown method or an amount outside [0, 1]; nothing is changed.
+    """
+    _check_choice(method, GLOBAL | BUILTIN, amount)
+    if method in GLOBAL or method == "global_unstructured":
+        prune_global(model, method if method in GLOBAL else "magnitude", amount, seed)
+        return
+    layers = list(prunable_layers(model).values())
+    with _seeded(seed):
+        for module in layers[:-1] if method.endswith("dim0") else layers[1:] if method.endswith("dim1") else layers:
+            BUILTIN[method](module, float(amount))
+
+
+GLOBAL = {"magnitude": prune.L1Unstructured, "random": prune.RandomUnstructured}
 BUILTIN = {  # one function of torch.nn.utils.prune each: (module, amount) -> None
     "global_unstructured": None,
     "l1_unstructured": lambda module, amount: prune.l1_unstructured(module, "weight", amount),
@@ -125,20 +139,16 @@ BUILTIN = {  # one function of torch.nn.utils.prune each: (module, amount) -> No
 }
 
 
-def prune_builtin(model: nn.Module, method: str, amount: float, seed: int = 0) -> None:
-    """Prune every layer by the share `amount` with a built-in method, in place; its name stands in `BUILTIN`.
+def _check_choice(method: str, methods: dict, amount: float) -> None:
+    if method not in methods:
+        raise ValueError(f"method={method!r}: must be one of {', '.join(methods)}")
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount <= 1:
+        raise ValueError(f"amount={amount!r}: must be a fraction in [0, 1]")
 
-    Slices spare what would change the task: dim 0 the last layer (its rows are the classes), dim 1 the first (its
-    input channels are the colours).
-    """
-    if method not in BUILTIN:
-        raise ValueError(f"method={method!r}: must be one of {', '.join(BUILTIN)}")
-    if method == "global_unstructured":
-        return prune_global(model, "magnitude", amount)
-    layers = list(prunable_layers(model).values())
-    chosen = layers[:-1] if method.endswith("dim0") else layers[1:] if method.endswith("dim1") else layers
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """PyTorch's random numbers from `seed` inside the block, as before after it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in chosen:
-            BUILTIN[method](module, float(amount))
-    return None
+        yield

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .data import REPOSITORY, DataError, Dataset, load_dataset
 from .models import CifarNet
-from .pruning import BUILTIN, prune_builtin, prune_global, sparsity
+from .pruning import BUILTIN, prune_network, sparsity
 from .training import describe_device, evaluate, pick_device, train, trained
 
 COLUMNS = (
@@ -52,6 +52,11 @@ class Grid:
     def columns(self) -> tuple[str, ...]:
         return COLUMNS + self.extra
 
+    @property
+    def everything(self) -> list[dict]:
+        """All configurations, with the grid's own number of seeds."""
+        return self.configurations(range(self.seeds))
+
 
 # ---- what one run does
 
@@ -63,29 +68,26 @@ def dense_network(configuration: dict, data: Dataset) -> CifarNet:
 
 
 def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
-    """Prune the seed's dense network, fine-tune it with the masks in place, and measure before and after.
+    """Prune the seed's dense network, fine-tune it with the masks in place (where `epochs` says so), and measure.
 
     `accuracy_before` is validation accuracy, `test_accuracy_before` test accuracy, both between pruning and fine-tuning.
     The method "dense" prunes nothing and is trained as long.
     """
     model = dense_network(configuration, data)
-    method, seed = configuration["method"], configuration["seed"]
-    checkpoint = model.facts["checkpoint"]
+    checkpoint, method, seed = model.facts["checkpoint"], configuration["method"], configuration["seed"]
     if method != "dense":
-        prune_global(model, method, configuration["target_sparsity"], seed)
-    before, test_before = evaluate(model, data.val), evaluate(model, data.test)
-    lr, epochs = configuration["lr"], configuration["epochs"]
-    history = train(model, data, epochs=epochs, lr=lr, seed=seed, validate=False, progress=False)
-    return configuration | {
-        "checkpoint": checkpoint,
-        "achieved_sparsity": round(sparsity(model).fraction, 6),
-        "steps": history.steps,
-        "batch_size": history.recipe["batch_size"],
-        "accuracy_before": round(before.accuracy, 6),
-        "test_accuracy_before": round(test_before.accuracy, 6),
-        "val_accuracy": round(evaluate(model, data.val).accuracy, 6),
-        "test_accuracy": round(evaluate(model, data.test).accuracy, 6),
-    }
+        prune_network(model, method, configuration["target_sparsity"], seed)
+    val, test = before = [evaluate(model, split).accuracy for split in (data.val, data.test)]
+    steps, batch_size = 0, ""
+    if "epochs" in configuration:
+        recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed}
+        history = train(model, data, validate=False, progress=False, **recipe)
+        steps, batch_size = history.steps, history.recipe["batch_size"]
+        val, test = (evaluate(model, split).accuracy for split in (data.val, data.test))
+    return {"lr": ""} | configuration | {
+        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": steps, "batch_size": batch_size,
+        "accuracy_before": before[0], "test_accuracy_before": before[1], "val_accuracy": val, "test_accuracy": test,
+    }  # fmt: skip
 
 
 def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
@@ -97,18 +99,6 @@ def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
         for seed in seeds
         for method, level in [("dense", 0.0), *points]
     ]
-
-
-def prune_only(configuration: dict, data: Dataset) -> dict:
-    """Prune the seed's dense network with a built-in method in every layer, without fine-tuning, and measure."""
-    model = dense_network(configuration, data)
-    checkpoint = model.facts["checkpoint"]
-    prune_builtin(model, configuration["method"], configuration["target_sparsity"], configuration["seed"])
-    val, test = evaluate(model, data.val), evaluate(model, data.test)
-    return configuration | {
-        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": 0, "batch_size": "", "lr": "",
-        "accuracy_before": val.accuracy, "val_accuracy": val.accuracy, "test_accuracy": test.accuracy,
-    }  # fmt: skip
 
 
 def builtin_methods(seeds: Iterable[int]) -> list[dict]:
@@ -124,7 +114,7 @@ def builtin_methods(seeds: Iterable[int]) -> list[dict]:
 
 GRIDS = {
     "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, extra=("epochs", "test_accuracy_before")),
-    "builtin_methods": Grid(builtin_methods, prune_only),
+    "builtin_methods": Grid(builtin_methods, prune_and_finetune),
 }
 
 
@@ -316,11 +306,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="results file (default: results/NAME.csv on CIFAR-10, build/results/ on digits)")
     parser.add_argument("--dry-run", action="store_true", help="list what would run, and how long it would take")
     parser.add_argument("--list", action="store_true", help="name the grids")
-    parser.add_argument("--audit", action="store_true", help="run one random row of each results file again and compare")
     options = parser.parse_args(arguments)
     if options.list:
         for name, grid in GRIDS.items():
-            print(f"{name:<24} {len(grid.configurations(range(grid.seeds))):>4} runs  {grid.configurations.__doc__.strip()}")
+            print(f"{name:<24} {len(grid.everything):>4} runs  {grid.configurations.__doc__.strip()}")
         return
     if not options.name:
         parser.error("name a grid (--list shows them)")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from helpers import CifarNet, make_permanent, prunable_layers, prune_global, sparsity, train
-from helpers.pruning import BUILTIN, prune_builtin
+from helpers.pruning import BUILTIN, prune_network
 
 amounts = st.floats(0, 1)
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
@@ -121,7 +121,7 @@ def test_bad_amount_changes_nothing(amount):
 
 def test_bad_method_changes_nothing():
     model = small_net()
-    for call in (prune_global, prune_builtin):
+    for call in (prune_global, prune_network):
         with pytest.raises(ValueError, match="method='smallest': must be one of"):
             call(model, "smallest", 0.5)
     assert not prune.is_pruned(model)
@@ -198,7 +198,7 @@ def test_zeros_stay_through_training(digits):
 @given(amount=st.floats(0.05, 0.95), seed=st.integers(0, 9))
 def test_builtin_prunes_each_layer_by_its_share(method, amount, seed):
     model = small_net((3, 6, 6), seed)
-    prune_builtin(model, method, amount, seed)
+    prune_network(model, method, amount, seed)
     report = sparsity(model)
     if method == "global_unstructured":
         assert report.zeros == round(amount * report.size)

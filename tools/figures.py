@@ -1,5 +1,9 @@
-"""Redraw all of images/ from the measured rows in results/ (`make figures`); trains nothing, byte-stable on one machine."""
+"""Redraw all of images/ from the measured rows in results/ and the checkpoint (`make figures`).
 
+Trains nothing; the same bytes each time on one machine.
+"""
+
+import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,32 +11,61 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from torch.nn.utils import prune
 
 matplotlib.use("Agg")
 
-from helpers import plots  # noqa: E402
+from helpers import load_cifar_net, plots, prune_network, sparsity  # noqa: E402
 from helpers.data import REPOSITORY  # noqa: E402
+from helpers.sweeps import GRIDS, read_rows  # noqa: E402
 
-# figure: (results files that it is drawn from, function of helpers.plots)
+
+def mask_patterns() -> Figure:
+    """`conv1` of the checkpoint, dense and pruned by single weights, filters and input channels."""
+    conv1, masks = load_cifar_net().conv1, {}
+    for name, method, options in (
+        ("single weights", prune.l1_unstructured, {"amount": 0.5}),
+        ("filters (dim 0)", prune.ln_structured, {"amount": 0.5, "n": 2, "dim": 0}),
+        ("input channels (dim 1)", prune.ln_structured, {"amount": 1, "n": 2, "dim": 1}),
+    ):
+        masks[name] = method(copy.deepcopy(conv1), "weight", **options).weight_mask
+    return plots.mask_patterns(conv1.weight, masks)
+
+
+def layer_sparsity() -> Figure:
+    """The checkpoint at 80 %, the same share in each layer against one ranking of all weights."""
+    reports = {}
+    for name, method in (("each layer", "l1_unstructured"), ("global", "magnitude")):
+        model = load_cifar_net()
+        prune_network(model, method, 0.8)
+        reports[name] = sparsity(model)
+    return plots.layer_sparsity(reports)
+
+
+# figure: (results files whose rows it takes, function)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
-    "sparsity_curve": (("sparsity_curve",), plots.sparsity_curve)
+    "sparsity_curve": (("sparsity_curve",), plots.sparsity_curve),
+    "builtin_methods": (("builtin_methods",), plots.builtin_methods),
+    "mask_patterns": ((), mask_patterns),
+    "layer_sparsity": ((), layer_sparsity),
 }
 
 
-def draw(name: str, results: Path) -> Figure:
-    """One figure, from the rows in the folder `results`."""
-    sources, function = FIGURES[name]
-    return function(*(pd.read_csv(results / f"{source}.csv") for source in sources))
+def lacking(name: str, results: Path = REPOSITORY / "results") -> list[str]:
+    """Which grids of a figure are not finished in the folder `results`, and how far they are."""
+    counts = {source: (len(read_rows(results / f"{source}.csv")), len(GRIDS[source].everything)) for source in FIGURES[name][0]}
+    return [f"{source} has {rows} of {wanted} runs" for source, (rows, wanted) in counts.items() if rows < wanted]
 
 
 def main(results: Path = REPOSITORY / "results", images: Path = REPOSITORY / "images") -> None:
     images.mkdir(parents=True, exist_ok=True)
-    for name, (sources, _) in FIGURES.items():
-        missing = [source for source in sources if not (results / f"{source}.csv").exists()]
-        if missing:
-            print(f"  {name}: not drawn, {', '.join(missing)} has no rows yet")
+    for name, (sources, function) in FIGURES.items():
+        if missing := lacking(name, results):
+            print(f"  {name}: not drawn, {', '.join(missing)}")
             continue
-        draw(name, results).savefig(images / f"{name}.png", metadata={"Software": None})
+        fig = function(*(pd.read_csv(results / f"{source}.csv") for source in sources))
+        fig.savefig(images / f"{name}.png", metadata={"Software": None})
+        plots.plt.close(fig)
         print(f"  {name}.png")
 
 

@@ -16,7 +16,7 @@ TARGET = REPOSITORY / "build" / "reproduced"
 def main(arguments: list[str]) -> None:
     print("estimated from the committed rows, for one job, without the dense starting networks:")
     for name, grid in GRIDS.items():
-        count = len(grid.configurations(range(grid.seeds)))
+        count = len(grid.everything)
         print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
     for name in GRIDS:
         cli([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])

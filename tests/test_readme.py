@@ -1,0 +1,75 @@
+"""The README's numbers come from rows, its links lead somewhere, and its commands exist."""
+
+import re
+
+import pandas as pd
+import pytest
+
+import tasks
+from helpers import load_cifar_net, read_results
+from helpers.data import REPOSITORY
+from helpers.stats import mean_ci
+from tools import figures
+
+README = (REPOSITORY / "README.md").read_text()
+DOCUMENTS = list(REPOSITORY.glob("*.md"))
+
+
+def claims():
+    """Every measured statement of the README, worked out again from the rows."""
+    facts = load_cifar_net().facts
+    yield "checkpoint", f"**{facts['test_accuracy']:.1%}** test accuracy after {facts['epochs']} epochs"
+    speed = read_results("train_speed")
+    rate = speed.groupby(["method", "width"]).images_per_second.median()
+    ours, theirs = rate["helpers.train", 0.5], rate["tutorial loop", 0.5]
+    yield "speed", f"**{ours / theirs:.1f} times** the images per second of the usual loop ({ours:,.0f} against {theirs:,.0f})"
+    product = speed[speed.method == "matrix product 2048"]
+    share = rate["helpers.train", 1.0] * 6 * 97_617_504 / (product.flops / product.seconds).median()
+    yield "share", f"**{share:.0%}** of the arithmetic rate of a bf16 matrix product"
+    yield "evaluation", f"**{speed[speed.method == 'evaluate, test set'].seconds.median():.1f} s**"
+    epochs = speed[speed.method.str.startswith("train for")]
+    yield "live training", f"**{epochs.val_accuracy.median():.1%}** in validation after {epochs.seconds.median():.0f} s"
+    if figures.lacking("sparsity_curve"):
+        return  # not measured to the end yet; the README says nothing of it
+    jobs = read_results("sweep_speed").groupby("jobs")
+    ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
+    overhead = jobs.overhead.median()[1]
+    yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.1%}"
+    curve = read_results("sparsity_curve")
+    for method, level in (("magnitude", 0.9), ("random", 0.9)):
+        rows = curve[(curve.method == method) & (curve.target_sparsity == level)]
+        for column in ("test_accuracy_before", "test_accuracy"):
+            yield f"{method} {level} {column}", f"{mean_ci(rows[column]).mean:.1%}"
+    yield "dense", f"{mean_ci(curve[curve.method == 'dense'].test_accuracy).mean:.1%}"
+
+
+@pytest.mark.parametrize(("name", "text"), list(claims()))
+def test_numbers_are_those_of_the_rows(name, text):
+    assert text in README.replace("\n", " ").replace("  ", " ")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_local_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+def test_images_have_alt_text():
+    assert all(alt.strip() for alt in re.findall(r"!\[([^]]*)\]", README))
+
+
+def test_named_commands_exist():
+    for path in DOCUMENTS:
+        for name in re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.MULTILINE):
+            assert name in tasks.COMMANDS, f"{path.name}: make {name}"
+
+
+def test_every_notebook_is_in_the_table():
+    for notebook in (REPOSITORY / "notebooks").glob("[0-9]*.ipynb"):
+        assert f"notebooks/{notebook.name}" in README
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "results").glob("*.csv")), ids=lambda path: path.name)
+def test_rows_are_single_runs(path):
+    rows = pd.read_csv(path)
+    assert not rows.duplicated().any()
