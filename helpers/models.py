@@ -167,7 +167,8 @@ def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         architecture = {"width": model.width, "classes": model.fc.out_features}
-        torch.save({"format": _FORMAT, "architecture": architecture, "facts": facts, "state": state}, beside)
+        with open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
+            torch.save({"format": _FORMAT, "architecture": architecture, "facts": facts, "state": state}, file)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

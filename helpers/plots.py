@@ -74,7 +74,7 @@ def accuracy_bars(values: Tensor, names: Sequence[str], mean: float) -> Figure:
     order = np.argsort(np.asarray(values))
     fig, ax = plt.subplots(figsize=(6.5, 3.4))
     bars = ax.barh([names[k] for k in order], np.asarray(values)[order], color="C0", height=0.7)
-    ax.bar_label(bars, fmt=lambda v: f"{v:.1%}", padding=-36, fontsize=9, color="white")
+    ax.bar_label(bars, fmt=lambda v: f"{v:.1%}", label_type="center", fontsize=9, color="white")
     ax.axvline(mean, ls="--", color="C1")
     ax.text(mean, len(order) - 0.35, f"all classes: {mean:.1%}", color="C1", ha="center", va="bottom", fontsize=9)
     ax.set(xlabel="test accuracy", xlim=(0, 1))
@@ -300,11 +300,12 @@ def kernel_norms(weight: Tensor, dead_inputs: Sequence[int]) -> Figure:
 
 
 def mask_strip(masks: dict[str, tuple[Tensor, float]]) -> Figure:
-    """Masks [out, in, h, w] side by side, kept weights light and pruned ones dark, each with its accuracy."""
-    fig, axes = plt.subplots(1, len(masks), figsize=(1.9 * len(masks) + 0.6, 2.9), sharey=True, squeeze=False)
-    for ax, (name, (mask, accuracy)) in zip(axes[0], masks.items(), strict=True):
-        ax.imshow(mask.flatten(1), cmap="Greys_r", vmin=-0.5, vmax=1.1, aspect="auto", interpolation="nearest")
-        ax.set(title=f"{name}\naccuracy {accuracy:.0%}", xlabel="weights of a filter")
+    """Masks [out, in, h, w] one below the other, pruned weights black, each with its own sparsity and the accuracy."""
+    fig, axes = plt.subplots(len(masks), 1, figsize=(8, 1.45 * len(masks) + 0.4), sharex=True, squeeze=False)
+    for ax, (name, (mask, accuracy)) in zip(axes[:, 0], masks.items(), strict=True):
+        ax.imshow(mask.flatten(1).numpy(), cmap="Greys_r", vmin=0, vmax=1.05, aspect="auto", interpolation="nearest")
+        ax.set_title(f"network {name}, this layer {(mask == 0).float().mean():.0%}: accuracy {accuracy:.0%}", fontsize=10)
+        ax.set(ylabel="filter")
         ax.grid(visible=False)
-    axes[0, 0].set(ylabel="filter")
+    axes[-1, 0].set(xlabel="weights of a filter")
     return fig

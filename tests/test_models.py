@@ -110,6 +110,13 @@ def test_round_trip_keeps_every_bit(tmp_path_factory, width, seed):
     assert loaded.facts["seed"] == seed and loaded.facts["torch"] and loaded.width == model.width
 
 
+def test_the_same_network_gives_the_same_file(tmp_path):
+    model = CifarNet(0.1)
+    for name in ("a.pth", "b.pth"):
+        save_cifar_net(model, tmp_path / name, seed=1)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "net.pth"
@@ -156,8 +163,8 @@ def test_missing_checkpoint(tmp_path):
 def test_a_failed_save_leaves_the_good_file(saved, monkeypatch):
     good = saved.read_bytes()
 
-    def fails(content, path):
-        path.write_bytes(b"half")
+    def fails(content, file):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(models.torch, "save", fails)

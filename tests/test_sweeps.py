@@ -260,7 +260,8 @@ def command(*arguments):
 def test_command_lists_and_plans(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PRUNING_DATA", "digits")
     sweeps.main(["--list"])
-    assert all(name in capsys.readouterr().out for name in GRIDS)
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in GRIDS)
     out = tmp_path / "tiny.csv"
     monkeypatch.setitem(GRIDS, "tiny", TINY)
     sweeps.main(["tiny", "--dry-run", "--out", str(out)])
