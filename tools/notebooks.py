@@ -26,9 +26,9 @@ def execute(source: Path, target: Path, threads: int) -> float:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     notebook = nbformat.read(source, as_version=4)
     target.parent.mkdir(parents=True, exist_ok=True)
-    client = NotebookClient(
-        notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": target.parent}}
-    )
+    place = {"metadata": {"path": target.parent}}
+    quiet = ["--log-level=ERROR"]  # the kernel's remark on unencrypted transport, once a notebook
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place, extra_arguments=quiet)
     start = time.perf_counter()
     try:
         client.execute()
