@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import load_dataset, output_path
-from helpers.sweeps import GRIDS, Grid, read_rows, sweep
+from helpers.grids import GRIDS, Grid
+from helpers.sweeps import read_rows, sweep
 from helpers.training import describe_device, pick_device
 
 RUNS, EPOCHS = 6, 0.5

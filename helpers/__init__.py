@@ -1,16 +1,47 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> sweeps; plots draws what it is handed.
+Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> grids -> sweeps; plots draws what it is handed.
 """
 
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
+from .metrics import Latency, Measurement, count_macs, file_bytes, latency, measure
 from .models import CheckpointError, CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, load_cifar_net, save_cifar_net
-from .pruning import SparsityReport, make_permanent, prunable_layers, prune_global, prune_network, sparsity
+from .pruning import (
+    Criterion,
+    GradientPruning,
+    MagnitudePruning,
+    PercentilePruning,
+    RandomPruning,
+    SparsityReport,
+    TaylorPruning,
+    amounts_from_sensitivity,
+    make_permanent,
+    prunable_layers,
+    prune_globally,
+    prune_layers,
+    saliency_scores,
+    sensitivity_scan,
+    sparsity,
+)  # fmt: skip
+from .surgery import (
+    ChannelGroup,
+    SurgeryError,
+    block_similarity,
+    channel_groups,
+    drop_blocks,
+    prune_channels,
+    residual_blocks,
+    shrink,
+)
 from .training import Evaluation, History, evaluate, load_pretrained, predict, seed_everything, train, trained
 
 __all__ = [
-    "CheckpointError", "CifarNet", "DataError", "Dataset", "DepthPrunedNet", "Evaluation", "History", "SimpleNet",
-    "SparsityReport", "Split", "WidthPrunedNet", "evaluate", "full_budget", "load_cifar_net", "load_dataset",
-    "load_pretrained", "make_permanent", "output_path", "predict", "prunable_layers", "prune_global", "prune_network", "read_results",
-    "save_cifar_net", "seed_everything", "sparsity", "train", "trained", "watched",
+    "ChannelGroup", "CheckpointError", "CifarNet", "Criterion", "DataError", "Dataset", "DepthPrunedNet", "Evaluation",
+    "GradientPruning", "History", "Latency", "MagnitudePruning", "Measurement", "PercentilePruning", "RandomPruning",
+    "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet", "amounts_from_sensitivity",
+    "block_similarity", "channel_groups", "count_macs", "drop_blocks", "evaluate", "file_bytes", "full_budget", "latency",
+    "load_cifar_net", "load_dataset", "load_pretrained", "make_permanent", "measure", "output_path", "predict",
+    "prunable_layers", "prune_channels", "prune_globally", "prune_layers", "read_results", "residual_blocks",
+    "saliency_scores", "save_cifar_net", "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained",
+    "watched",
 ]  # fmt: skip

@@ -106,6 +106,14 @@ METHODS = {  # label, colour, marker, line style
     "magnitude": ("magnitude", "C0", "o", "-"),
     "random": ("random", "C1", "s", "--"),
     "dense": ("dense", "0.35", None, ":"),
+    "taylor": ("Taylor", "C2", "^", "-"),
+    "gradient": ("gradient", "C4", "v", "-"),
+    "percentile": ("percentile (both tails)", "C5", "P", "-."),
+    "filters_l1": ("filters, L1", "C3", "D", "-"),
+    "global": ("global", "C0", "o", "-"),
+    "layer": ("the same share in each layer", "C7", "X", "--"),
+    "sensitivity": ("shares from the sensitivity scan", "C6", "d", "-"),
+    "global, 2 % kept": ("global, 2 % of each layer kept", "C9", "*", "-."),
     "global_unstructured": ("global_unstructured, L1", "C0", "o", "-"),
     "l1_unstructured": ("l1_unstructured", "C3", "D", "-"),
     "random_unstructured": ("random_unstructured", "C1", "s", "--"),
@@ -201,7 +209,87 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
     return fig
 
 
+def criteria(rows: pd.DataFrame) -> Figure:
+    """Test accuracy against sparsity for each criterion: global and layer-wise, right after pruning and after fine-tuning."""
+    fig, axes = plt.subplots(2, 2, figsize=(9.5, 7), sharey=True)
+    tuned = rows[rows.steps > 0]
+    titles = ("right after pruning", f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
+    for line, scope, named in zip(axes, ("global", "layer"), ("one ranking for the network", "each layer alone"), strict=True):
+        for ax, column, title, some in zip(line, ("test_accuracy_before", "test_accuracy"), titles, (rows, tuned), strict=True):
+            shown = [
+                m
+                for m in ("magnitude", "taylor", "gradient", "percentile", "filters_l1", "random")
+                if m in set(some.method[some.scope == scope])
+            ]
+            curves(ax, some[some.scope == scope], column, shown)
+            reference_line(ax, rows, column)
+            ax.set_title(f"{named}, {title}")
+            ax.axhline(0.1, color="0.7", lw=1)
+        line[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+    _label_line(axes[0, 0], "guessing", 0.1)
+    axes[1, 0].legend(
+        frameon=False,
+        loc="upper right",
+        bbox_to_anchor=(1, 0.9),
+        fontsize=9,
+        title=f"mean, 95 % CI of {rows.seed.nunique()} seeds",
+    )
+    return fig
+
+
+def scopes(rows: pd.DataFrame) -> Figure:
+    """Magnitude pruning at one total sparsity, spread over the layers in different ways: before and after fine-tuning."""
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)
+    own = rows[rows.method == "magnitude"]
+    own = own.assign(method=own.scope)
+    for ax, column, some in zip(axes, ("test_accuracy_before", "test_accuracy"), (own, own[own.steps > 0]), strict=True):
+        curves(ax, some, column, ("global", "global, 2 % kept", "sensitivity", "layer"))
+        reference_line(ax, rows, column)
+    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1), title="right after pruning")
+    axes[1].set(title="after fine-tuning")
+    axes[1].legend(frameon=False, loc="lower left", fontsize=9, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds")
+    return fig
+
+
+def sensitivity(rows: pd.DataFrame, column: str = "accuracy_before") -> Figure:
+    """Heat map of validation accuracy with one layer pruned and all others whole: layers down, amounts across.
+
+    `rows` has `layer` and `target_sparsity`; several seeds are averaged.
+    """
+    table = rows.pivot_table(index="layer", columns="target_sparsity", values=column, sort=False).sort_index(axis=1)
+    fig, ax = plt.subplots(figsize=(1.6 + 0.95 * table.shape[1], 0.5 + 0.3 * len(table)))
+    image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0, vmax=1)
+    for (row, place), value in np.ndenumerate(table.to_numpy()):
+        ax.text(place, row, f"{value:.0%}", ha="center", va="center", fontsize=8.5, color="white" if value < 0.6 else "black")
+    ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
+    ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
+    ax.set(xlabel="share of this layer's weights removed")
+    ax.grid(visible=False)
+    fig.colorbar(image, ax=ax, label="validation accuracy", format=_PERCENT)
+    return fig
+
+
 # ---- masks, filters and weights
+
+
+def tails(weight: Tensor, low: float, high: float) -> Figure:
+    """Histogram of a layer's weights with the tails below and above two quantiles marked, and their share of the sum of squares."""
+    values = weight.detach().flatten().numpy()
+    ends = np.quantile(values, (low, high))
+    outside = (values < ends[0]) | (values > ends[1])
+    share = (values[outside] ** 2).sum() / (values**2).sum()
+    fig, ax = plt.subplots(figsize=(7, 3.2))
+    bins = np.linspace(values.min(), values.max(), 90)
+    ax.hist(
+        [values[~outside], values[outside]], bins=bins, stacked=True, color=["C0", "C1"], label=["kept", "pruned: both tails"]
+    )
+    ax.set(
+        xlabel="weight",
+        ylabel="number of weights",
+        title=f"the tails are {outside.mean():.0%} of the weights and {share:.0%} of their squares",
+    )
+    ax.legend(frameon=False)
+    return fig
 
 
 def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:

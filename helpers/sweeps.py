@@ -1,8 +1,7 @@
 """Grids of real trainings that survive anything: `python -m helpers.sweeps NAME --seeds N --jobs J`.
 
-A grid is a plain list of configurations (dicts); a run takes one and returns one row (a dict that begins with the
-configuration). The parent appends each row as its run finishes, so that a killed sweep loses at most the runs in
-flight, and the same command starts again where it stopped. Behind the figures of notebooks 04 to 08.
+A grid (`helpers.grids`) is a plain list of configurations; a run takes one and returns one row. The parent appends each row as its run finishes, so that a killed sweep loses at most the runs in
+flight, and the same command starts again where it stopped.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,98 +22,12 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from .data import REPOSITORY, DataError, Dataset, load_dataset
-from .models import CifarNet
-from .pruning import BUILTIN, prune_network, sparsity
-from .training import describe_device, evaluate, pick_device, train, trained
-
-COLUMNS = (
-    "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
-    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
-)  # fmt: skip
-DENSE_EPOCHS = 8  # of every grid's dense starting networks
+from .grids import GRIDS, Grid, dense_network
+from .training import describe_device, pick_device
 
 
 class ResultsError(RuntimeError):
     """A results file that is foreign, damaged or in use; the message names the file, the line and the next step."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """`configurations(seeds)` lists what to run; `run(configuration, data)` does one; `extra` columns follow the common ones."""
-
-    configurations: Callable[[Iterable[int]], list[dict]]
-    run: Callable[[dict, Dataset], dict]
-    extra: tuple[str, ...] = ()
-    seeds: int = 5
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return COLUMNS + self.extra
-
-    @property
-    def everything(self) -> list[dict]:
-        """All configurations, with the grid's own number of seeds."""
-        return self.configurations(range(self.seeds))
-
-
-# ---- what one run does
-
-
-def dense_network(configuration: dict, data: Dataset) -> CifarNet:
-    """The dense network that a configuration starts from: one per width and seed, trained once and kept."""
-    epochs = configuration.get("dense_epochs", DENSE_EPOCHS)
-    return trained(data, width=configuration["width"], epochs=epochs, seed=configuration["seed"])
-
-
-def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
-    """Prune the seed's dense network, fine-tune it with the masks in place (where `epochs` says so), and measure.
-
-    `accuracy_before` is validation accuracy, `test_accuracy_before` test accuracy, both between pruning and fine-tuning.
-    The method "dense" prunes nothing and is trained as long.
-    """
-    model = dense_network(configuration, data)
-    checkpoint, method, seed = model.facts["checkpoint"], configuration["method"], configuration["seed"]
-    if method != "dense":
-        prune_network(model, method, configuration["target_sparsity"], seed)
-    val, test = before = [evaluate(model, split).accuracy for split in (data.val, data.test)]
-    steps, batch_size = 0, ""
-    if "epochs" in configuration:
-        recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed}
-        history = train(model, data, validate=False, progress=False, **recipe)
-        steps, batch_size = history.steps, history.recipe["batch_size"]
-        val, test = (evaluate(model, split).accuracy for split in (data.val, data.test))
-    return {"lr": ""} | configuration | {
-        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": steps, "batch_size": batch_size,
-        "accuracy_before": before[0], "test_accuracy_before": before[1], "val_accuracy": val, "test_accuracy": test,
-    }  # fmt: skip
-
-
-def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
-    """Global magnitude and random pruning at five levels, two epochs of fine-tuning, and the dense network as long."""
-    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "schedule": "one_shot", "lr": 0.1, "epochs": 2}
-    points = [(method, level) for method in ("magnitude", "random") for level in (0.5, 0.8, 0.9, 0.95, 0.98)]
-    return [
-        common | {"method": method, "target_sparsity": level, "seed": seed}
-        for seed in seeds
-        for method, level in [("dense", 0.0), *points]
-    ]
-
-
-def builtin_methods(seeds: Iterable[int]) -> list[dict]:
-    """Every built-in method of torch.nn.utils.prune in all layers, from 10 to 90 %, without fine-tuning."""
-    common = {"model": "CifarNet", "width": 0.5, "schedule": "one_shot"}
-    arms = [
-        common | {"scope": "global" if "global" in method else "layer", "method": method, "target_sparsity": tenths / 10}
-        for method in BUILTIN
-        for tenths in range(1, 10)
-    ]
-    return [arm | {"seed": seed} for seed in seeds for arm in arms]
-
-
-GRIDS = {
-    "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, extra=("epochs", "test_accuracy_before")),
-    "builtin_methods": Grid(builtin_methods, prune_and_finetune),
-}
 
 
 # ---- the results file: complete lines, each run once

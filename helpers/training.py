@@ -120,8 +120,8 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 500, precision: str = "auto") -> Tensor:
     """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode."""
     device = next(model.parameters()).device
-    with eval_mode(model), torch.inference_mode(), _autocast(device, precision):
-        batches = (model(_to_float(batch, device)).float().cpu() for batch in images.split(batch_size))
+    with eval_mode(model), torch.inference_mode(), autocast(device, precision):
+        batches = (model(to_float(batch, device)).float().cpu() for batch in images.split(batch_size))
         return torch.cat(list(batches))
 
 
@@ -219,7 +219,7 @@ def train(
     _check(0 <= shift < 32, "shift", shift, "in [0, 32)")
     _check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device = torch.device(device or pick_device())
-    autocast = _autocast(device, precision)
+    in_precision = autocast(device, precision)
     home = next(model.parameters()).device
     model.to(device=device, memory_format=torch.channels_last)
     model.train()
@@ -241,7 +241,7 @@ def train(
         for step, (images, labels) in enumerate(batches):
             if on_step is not None:
                 on_step(step)
-            with autocast:
+            with in_precision:
                 logits = model(images)
             loss = cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
             optimiser.zero_grad()
@@ -319,14 +319,15 @@ def _no_bar(progress: bool | None) -> bool | None:
     return False if "ipykernel" in sys.modules else None  # None: tqdm looks whether it writes to a terminal
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a forward pass runs in a precision: "auto" (bf16 where native), "fp32" or "bf16"."""
     _check(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision = pick_precision(device)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def _to_float(images: Tensor, device: torch.device) -> Tensor:
+def to_float(images: Tensor, device: torch.device) -> Tensor:
     """uint8 [N, 3, H, W] -> float [N, 3, H, W] in 0..1, channels last."""
     return images.to(device).contiguous(memory_format=torch.channels_last).float().div_(255)
 

@@ -12,9 +12,10 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import sweeps
+from helpers import grids, sweeps
 from helpers.data import REPOSITORY
-from helpers.sweeps import GRIDS, Grid, ResultsError, read_rows, sweep
+from helpers.grids import GRIDS, Grid
+from helpers.sweeps import ResultsError, read_rows, sweep
 from tools.audit import audit
 
 
@@ -26,7 +27,7 @@ def tiny(seeds):
     return [common | {"method": method, "target_sparsity": level, "seed": seed} for seed in seeds for method, level in arms]
 
 
-TINY = Grid(tiny, sweeps.prune_and_finetune, extra=("epochs", "dense_epochs", "test_accuracy_before"), seeds=2)
+TINY = Grid(tiny, grids.prune_and_finetune, extra=("epochs", "dense_epochs", "test_accuracy_before"), seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
 
 
@@ -92,7 +93,7 @@ ZYGOTE = """
 import os, signal, sys, time
 sys.path.insert(0, {tests!r})
 import test_sweeps
-from helpers import sweeps
+from helpers import grids, sweeps
 
 def half(path, content):
     with open(path, "ab") as file:
@@ -209,7 +210,7 @@ def test_a_failing_run_keeps_the_finished_ones(tmp_path):
     def run(configuration, data):
         if configuration["method"] == "random":
             raise RuntimeError("diverged")
-        return sweeps.prune_and_finetune(configuration, data)
+        return grids.prune_and_finetune(configuration, data)
 
     out = tmp_path / "tiny.csv"
     with pytest.raises(RuntimeError, match="diverged"):

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from helpers import load_dataset
-from helpers.sweeps import GRIDS, Grid, default_out, read_rows, run_one
+from helpers.grids import GRIDS, Grid
+from helpers.sweeps import default_out, read_rows, run_one
 
 TOLERANCE = 0.005
 

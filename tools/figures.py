@@ -15,9 +15,10 @@ from torch.nn.utils import prune
 
 matplotlib.use("Agg")
 
-from helpers import load_cifar_net, plots, prune_network, sparsity  # noqa: E402
+from helpers import MagnitudePruning, load_cifar_net, plots, prunable_layers, prune_globally, prune_layers, sparsity  # noqa: E402
 from helpers.data import REPOSITORY  # noqa: E402
-from helpers.sweeps import GRIDS, read_rows  # noqa: E402
+from helpers.grids import GRIDS  # noqa: E402
+from helpers.sweeps import read_rows  # noqa: E402
 
 
 def mask_patterns() -> Figure:
@@ -34,18 +35,19 @@ def mask_patterns() -> Figure:
 
 def layer_sparsity() -> Figure:
     """The checkpoint at 80 %, the same share in each layer against one ranking of all weights."""
-    reports = {}
-    for name, method in (("each layer", "l1_unstructured"), ("global", "magnitude")):
-        model = load_cifar_net()
-        prune_network(model, method, 0.8)
-        reports[name] = sparsity(model)
-    return plots.layer_sparsity(reports)
+    by_layer, at_once = load_cifar_net(), load_cifar_net()
+    prune_layers({layer: [MagnitudePruning(0.8)] for layer in prunable_layers(by_layer).values()})
+    prune_globally(at_once, [MagnitudePruning(0.8)])
+    return plots.layer_sparsity({"each layer": sparsity(by_layer), "global": sparsity(at_once)})
 
 
 # figure: (results files whose rows it takes, function)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "sparsity_curve": (("sparsity_curve",), plots.sparsity_curve),
     "builtin_methods": (("builtin_methods",), plots.builtin_methods),
+    "criteria": (("criteria",), plots.criteria),
+    "scopes": (("criteria",), plots.scopes),
+    "sensitivity": (("sensitivity",), plots.sensitivity),
     "mask_patterns": ((), mask_patterns),
     "layer_sparsity": ((), layer_sparsity),
 }

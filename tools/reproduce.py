@@ -7,7 +7,8 @@ Stopped at any moment, the same command goes on.
 import sys
 
 from helpers.data import REPOSITORY
-from helpers.sweeps import GRIDS, cli, default_out, estimate, read_rows
+from helpers.grids import GRIDS
+from helpers.sweeps import cli, default_out, estimate, read_rows
 from tools import figures
 
 TARGET = REPOSITORY / "build" / "reproduced"

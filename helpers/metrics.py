@@ -1,0 +1,166 @@
+"""What a network costs: parameters, multiply-accumulates, bytes and measured latency, beside its accuracy.
+
+Introduced in notebook 05.
+"""
+
+import copy
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils import benchmark
+from torch.utils.flop_counter import FlopCounterMode
+
+from .data import Split
+from .pruning import make_permanent, up_to_date
+from .training import autocast, eval_mode, evaluate
+
+IMAGE = (3, 32, 32)
+MIN_TIMINGS = 10
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a batch: median and interquartile range of repeated runs."""
+
+    median: float
+    iqr: float
+    batch_size: int
+
+    def __repr__(self) -> str:
+        return f"{self.median:.2f} ms (IQR {self.iqr:.2f})"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `measure` found. `latency` is by batch size; `latency_ms` is the one at batch 1; MACs are for one image."""
+
+    accuracy: float
+    parameters: int
+    nonzero: int
+    macs: int
+    file_bytes: int
+    latency: dict[int, Latency]
+    threads: int
+    precision: str
+
+    @property
+    def latency_ms(self) -> float:
+        return self.latency[min(self.latency)].median
+
+    def rows(self) -> dict[str, float]:
+        """The numbers by name, as in a table."""
+        plain = {name: getattr(self, name) for name in ("accuracy", "parameters", "nonzero", "macs", "file_bytes")}
+        return plain | {f"latency_ms, batch {size}": latency.median for size, latency in self.latency.items()}
+
+    def compare(self, other: "Measurement") -> pd.DataFrame:
+        """This network beside `other`: both values, and how many times smaller or faster `other` is.
+
+        Accuracy is compared by its difference in points. Where the interquartile ranges of two latencies overlap,
+        `remark` says that the difference lies inside the noise.
+        """
+        mine, others = self.rows(), other.rows()
+        rows = []
+        for name in mine:
+            if name == "accuracy":
+                change = f"{100 * (others[name] - mine[name]):+.1f} points"
+            else:
+                change = f"{mine[name] / others[name]:.2f}×" if others[name] else "∞"
+            rows.append(
+                {"": name, "this": mine[name], "other": others[name], "gain": change, "remark": self._remark(other, name)}
+            )
+        return pd.DataFrame(rows, dtype=object).set_index("")
+
+    def _remark(self, other: "Measurement", name: str) -> str:
+        if not name.startswith("latency"):
+            return ""
+        a, b = (m.latency.get(int(name.rsplit(" ", 1)[1])) for m in (self, other))
+        if b is None or abs(a.median - b.median) <= (a.iqr + b.iqr) / 2:
+            return "inside the noise"
+        return ""
+
+
+def count_macs(model: nn.Module, shape: tuple[int, ...] = IMAGE) -> int:
+    """Multiply-accumulates of one image through convolutions and linear layers (`torch.utils.flop_counter`, halved).
+
+    Masks don't change it: zeros are multiplied like other numbers.
+
+    Example:
+        >>> count_macs(nn.Conv2d(3, 8, 3, padding=1))  # 3 * 8 * 9 weights at each of 1,024 places
+        221184
+    """
+    device = next(model.parameters()).device
+    with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *shape, device=device))
+    return counter.get_total_flops() // 2
+
+
+def file_bytes(model: nn.Module) -> int:
+    """Size in bytes of the saved `state_dict`."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return buffer.tell()
+
+
+def latency(
+    model: nn.Module, batch_size: int = 1, *, precision: str = "fp32", seconds: float = 0.5, shape: tuple[int, ...] = IMAGE
+) -> Latency:
+    """Time of a forward pass (`torch.utils.benchmark`), in evaluation mode, channels last, on the model's device.
+
+    After a warm-up, 10 or more timings, for about `seconds` in all, with as many threads as torch uses.
+
+    Raises:
+        ValueError: for a batch size below 1 or an unknown precision.
+
+    Example:
+        >>> latency(model, 256)  # doctest: +SKIP
+        41.20 ms (IQR 0.83)
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: must be 1 or more")
+    device = next(model.parameters()).device
+    timed = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)
+
+    def run():
+        with torch.inference_mode(), autocast(device, precision):
+            timed(images)
+
+    timer = benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    once = min(timer.timeit(1).mean for _ in range(3))  # the warm-up
+    runs = max(1, round(seconds / MIN_TIMINGS / once))
+    timings = [timer.timeit(max(1, runs // 10)).mean for _ in range(MIN_TIMINGS if runs < 10 else 10 * MIN_TIMINGS)]
+    low, median, high = np.percentile(timings, (25, 50, 75))
+    return Latency(1e3 * median, 1e3 * (high - low), batch_size)
+
+
+def measure(
+    model: nn.Module, split: Split, *, batch_sizes: Iterable[int] = (1, 256), precision: str = "fp32", seconds: float = 0.5
+) -> Measurement:
+    """Accuracy on `split`, size and speed of a model, on the device that it is on.
+
+    `parameters` counts all parameters of the network that runs (masks are not parameters); `nonzero` those that are
+    not zero. Energy is not measured.
+
+    Example:
+        >>> measure(model, data.test).compare(measure(small, data.test))  # doctest: +SKIP
+    """
+    plain = make_permanent(copy.deepcopy(up_to_date(model)))
+    values = [p.detach() for p in plain.parameters()]
+    return Measurement(
+        accuracy=evaluate(model, split).accuracy,
+        parameters=sum(v.numel() for v in values),
+        nonzero=sum(int(v.count_nonzero()) for v in values),
+        macs=count_macs(plain, tuple(split.images.shape[1:])),
+        file_bytes=file_bytes(model),
+        latency={
+            size: latency(model, size, precision=precision, seconds=seconds, shape=tuple(split.images.shape[1:]))
+            for size in batch_sizes
+        },
+        threads=torch.get_num_threads(),
+        precision=precision,
+    )

@@ -1,0 +1,367 @@
+"""From masks to smaller networks: whole channels pruned so that nothing is left of them, then cut out; blocks dropped.
+
+A traced graph of the network (`torch.fx`) says which channels belong together. Introduced in notebook 05.
+"""
+
+import copy
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils import prune
+
+from .data import Dataset, Split
+from .models import ResidualBlock
+from .pruning import Criterion, MagnitudePruning, make_permanent, masked_parameter, refresh, saliency_scores, up_to_date
+from .training import predict
+
+_SAME_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)  # zeros stay zeros
+_SAME_CALLS = {F.relu, torch.relu, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, "relu", "relu_", "contiguous"}
+_ADD = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_NORMALISE = {operator.sub, operator.truediv, operator.mul, torch.sub, torch.div}  # of the input images
+_FLATTEN = {torch.flatten, "flatten"}
+
+
+class SurgeryError(ValueError):
+    """A network, or a pruning of it, that cannot be cut; the message names the layer and the next step."""
+
+
+@dataclass
+class ChannelGroup:
+    """Channels that live and die together: of one layer, or of all layers whose outputs are added.
+
+    `producers` make the channels (convolution or linear layer, by name), `norms` are the BatchNorms on them, `readers`
+    take them as input, each with the number of inputs that a channel has there (more than one after flattening).
+    """
+
+    channels: int
+    producers: list[str] = field(default_factory=list)
+    norms: list[str] = field(default_factory=list)
+    readers: dict[str, int] = field(default_factory=dict)
+    fixed: bool = False  # the network's own input or output
+
+    @property
+    def name(self) -> str:
+        return self.producers[0]
+
+
+def channel_groups(model: nn.Module) -> dict[str, ChannelGroup]:
+    """The groups of channels that can be pruned, by the name of the first layer that makes them.
+
+    Raises:
+        SurgeryError: for an operation through which channels cannot be followed.
+
+    Example:
+        >>> from helpers import SimpleNet
+        >>> {name: group.channels for name, group in channel_groups(SimpleNet()).items()}
+        {'layer1': 256, 'layer2': 128, 'layer3': 64}
+    """
+    return {group.name: group for group in _groups_and_zeros(model)[0] if group.producers and not group.fixed}
+
+
+def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, Tensor]]:
+    """All groups, and for each (by id) which of its channels are zero in every tensor that some layer reads."""
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception as error:
+        raise SurgeryError(f"model={type(model).__name__}: its forward pass cannot be traced ({error})") from error
+    modules = dict(model.named_modules())
+    parent: dict[int, int] = {}  # of a union-find over groups
+    groups: list[ChannelGroup] = []
+    tensors: dict[fx.Node, tuple[int, Tensor | None, int]] = {}  # node -> group, zero channels, inputs a channel
+    read: list[tuple[int, Tensor]] = []
+
+    def new(channels: int, **options) -> int:
+        groups.append(ChannelGroup(channels, **options))
+        parent[len(groups) - 1] = len(groups) - 1
+        return len(groups) - 1
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            k = parent[k]
+        return k
+
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            tensors[node] = (new(0, fixed=True), None, 1)
+            continue
+        if node.op == "get_attr":
+            continue
+        inputs = [tensors[arg] for arg in node.all_input_nodes if arg in tensors]
+        if node.op == "output":
+            for k, *_ in inputs:
+                groups[root(k)].fixed = True
+            continue
+        module, call = (modules[node.target], None) if node.op == "call_module" else (None, node.target)
+        k, zero, per_channel = inputs[0] if inputs else (None, None, 1)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d) and module.groups != 1:
+                raise SurgeryError(f"{node.target}: a convolution in groups; use Torch-Pruning for such networks")
+            wide = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+            group = groups[root(k)]
+            if isinstance(module, nn.Linear) and group.channels:
+                if wide % group.channels:
+                    raise SurgeryError(
+                        f"{node.target}: its {wide} inputs are no multiple of the {group.channels} channels before it"
+                    )
+                per_channel = wide // group.channels
+            group.readers[node.target] = per_channel
+            if zero is not None:
+                read.append((k, zero))
+            own = new(module.weight.shape[0], producers=[node.target])
+            tensors[node] = (own, _zero_filters(module), 1)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            groups[root(k)].norms.append(node.target)
+            weight, bias = masked_parameter(module, "weight"), masked_parameter(module, "bias")
+            silent = (weight == 0) & (bias == 0)
+            loud = zero & ~silent if zero is not None else torch.zeros_like(silent)
+            if loud.any():
+                emptied, count = groups[root(k)].producers[-1], int(zero.sum())
+                raise SurgeryError(
+                    f"{node.target}: {int(loud.sum())} filters of {emptied} are zero, but their BatchNorm still emits a constant; "
+                    f"call prune_channels(model, {{{groups[root(k)].name!r}: {count}}}), which masks both"
+                )
+            tensors[node] = (k, silent, per_channel)
+        elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS or isinstance(module, nn.Flatten) or call in _FLATTEN:
+            tensors[node] = inputs[0]
+        elif call in _ADD and len(inputs) == 2:
+            (a, zero_a, _), (b, zero_b, _) = inputs
+            a, b = root(a), root(b)
+            if groups[a].channels != groups[b].channels:
+                raise SurgeryError(f"{node.name}: adds {groups[a].channels} and {groups[b].channels} channels")
+            if a != b:
+                keep, drop = sorted((a, b))
+                parent[drop] = keep
+                groups[keep].producers += groups[drop].producers
+                groups[keep].norms += groups[drop].norms
+                groups[keep].readers |= groups[drop].readers
+                groups[keep].fixed |= groups[drop].fixed
+            tensors[node] = (a, zero_a & zero_b, 1)
+        elif call in _NORMALISE and groups[root(k)].channels == 0:
+            tensors[node] = inputs[0]
+        else:
+            what = type(module).__name__ if module is not None else getattr(call, "__name__", call)
+            raise SurgeryError(f"{node.name}: channels cannot be followed through {what}; use Torch-Pruning for such networks")
+    zeros: dict[int, Tensor] = {}
+    for k, zero in read:
+        group = groups[root(k)]
+        zeros[id(group)] = zeros.get(id(group), torch.ones_like(zero)) & zero
+    return [group for k, group in enumerate(groups) if root(k) == k], zeros
+
+
+def _zero_filters(module: nn.Module) -> Tensor:
+    """Which output channels of a layer are zero whatever comes in: bool [out]."""
+    zero = (masked_parameter(module, "weight").flatten(1) == 0).all(1)
+    return zero if module.bias is None else zero & (masked_parameter(module, "bias") == 0)
+
+
+# ---- width
+
+
+def prune_channels(
+    model: nn.Module,
+    amount: float | dict[str, float | int],
+    criterion: type[Criterion] = MagnitudePruning,
+    *,
+    round_to: int = 1,
+    data: Dataset | Split | None = None,
+    **options,
+) -> None:
+    """Mask whole channels, in place: filter, its bias and its BatchNorm's weight and bias together, so that it emits zero.
+
+    Channels that are added to each other (residual groups) are pruned as one, by their mean importance.
+
+    Args:
+        amount: fraction of the channels of every group, or fraction or count by group name (see `channel_groups`);
+            of all its channels, so that 0.5 twice is 0.5.
+        criterion: ranks the filters: a subclass of `Criterion`; `options` go to it (`n=2`: L2 norm; `seed=1`).
+        round_to: the channels left are rounded up to a multiple of this (where there are as many).
+        data: training data for criteria that need gradients.
+
+    Raises:
+        ValueError: for an amount out of range, or that would leave a group without a channel; nothing is changed.
+        SurgeryError: for a network through which channels cannot be followed.
+
+    Example:
+        >>> from helpers import CifarNet
+        >>> model = CifarNet(0.25)
+        >>> prune_channels(model, 0.5)
+        >>> shrink(model).conv1
+        Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    """
+    if not (isinstance(criterion, type) and issubclass(criterion, Criterion)):
+        raise ValueError(f"criterion={criterion!r}: must be a subclass of Criterion, such as MagnitudePruning")
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(f"round_to={round_to!r}: must be a whole number of 1 or more")
+    groups = _followed(model)
+    amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
+    if unknown := [name for name in amounts if name not in groups]:
+        raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
+    rank, modules = criterion(0, dim=0, **options), dict(model.named_modules())
+    counts = {name: _to_remove(name, groups[name].channels, value, round_to) for name, value in amounts.items()}
+    if rank.saliency and data is None:
+        raise ValueError(f"data=None: {criterion.__name__} needs training data")
+    scores = saliency_scores(model, data, rank.saliency) if rank.saliency else None
+    gone = {}
+    for stream, (name, count) in enumerate(counts.items()):
+        layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
+        values = [scores[m, "weight"] if scores else masked_parameter(m, "weight") for m in layers]
+        order = (
+            torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in rank.scores(values)])
+            .mean(0)
+            .argsort(stable=True)
+        )
+        gone[name] = order[:count]
+    for name, channels in gone.items():
+        for layer in (*groups[name].producers, *groups[name].norms):
+            for parameter in ("weight", "bias"):
+                value = masked_parameter(modules[layer], parameter)
+                if value is not None:
+                    mask = torch.ones_like(value)
+                    mask[channels.to(mask.device)] = 0
+                    prune.custom_from_mask(modules[layer], parameter, mask)
+                    refresh((modules[layer], parameter))
+
+
+def _followed(model: nn.Module) -> dict[str, ChannelGroup]:
+    """`channel_groups`, also where filters are zero that a BatchNorm keeps alive: those are what prune_channels mends."""
+    blank = copy.deepcopy(up_to_date(model))
+    with torch.no_grad():
+        for parameter in make_permanent(blank).parameters():
+            parameter.fill_(1)
+    return channel_groups(blank)
+
+
+def _to_remove(name: str, channels: int, amount: float | int, round_to: int) -> int:
+    if (
+        isinstance(amount, bool)
+        or not isinstance(amount, int | float)
+        or not (0 <= amount <= (1 if isinstance(amount, float) else channels))
+    ):
+        raise ValueError(f"amount={amount!r} of {name}: must be a fraction in [0, 1] or a count of at most {channels}")
+    left = channels - (round(amount * channels) if isinstance(amount, float) else amount)
+    left = min(channels, -(-left // round_to) * round_to)
+    if left == 0:
+        raise ValueError(f"amount={amount!r} of {name}: leaves none of its {channels} channels; nothing would pass")
+    return channels - left
+
+
+def shrink(model: nn.Module) -> nn.Module:
+    """A plain dense copy without the channels that are masked: the same outputs in evaluation mode, fewer operations.
+
+    Masks of single weights become permanent zeros. The model itself is not changed.
+
+    Raises:
+        SurgeryError: where filters are zero but their BatchNorm still emits a constant (the message says what to
+            call), where a group has no channel left, or for a network through which channels cannot be followed.
+
+    Example:
+        >>> from helpers import CifarNet
+        >>> model = CifarNet(0.25)
+        >>> prune_channels(model, {"conv1": 4})
+        >>> shrink(model).conv1.weight.shape
+        torch.Size([4, 3, 3, 3])
+    """
+    small = make_permanent(copy.deepcopy(up_to_date(model)))
+    modules = dict(small.named_modules())
+    groups, zeros = _groups_and_zeros(small)
+    for group in groups:
+        if group.fixed or not group.producers or id(group) not in zeros:
+            continue
+        kept = (~zeros[id(group)]).nonzero().flatten()
+        if len(kept) == group.channels:
+            continue
+        if len(kept) == 0:
+            raise SurgeryError(
+                f"{group.name}: all of its {group.channels} channels are masked; keep some, or drop its block with drop_blocks"
+            )
+        for name in group.producers:
+            _cut(modules[name], kept, 0)
+        for name in group.norms:
+            _cut_norm(modules[name], kept)
+        for name, width in group.readers.items():
+            _cut(modules[name], (kept[:, None] * width + torch.arange(width, device=kept.device)).flatten(), 1)
+    return small
+
+
+def _cut(layer: nn.Conv2d | nn.Linear, kept: Tensor, dim: int) -> None:
+    layer.weight = nn.Parameter(layer.weight.detach().index_select(dim, kept), layer.weight.requires_grad)
+    if dim == 0 and layer.bias is not None:
+        layer.bias = nn.Parameter(layer.bias.detach()[kept], layer.bias.requires_grad)
+    names = ("out_channels", "in_channels") if isinstance(layer, nn.Conv2d) else ("out_features", "in_features")
+    setattr(layer, names[dim], len(kept))
+
+
+def _cut_norm(norm: nn.BatchNorm2d, kept: Tensor) -> None:
+    for name in ("weight", "bias"):
+        setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[kept]))
+    for name in ("running_mean", "running_var"):
+        setattr(norm, name, getattr(norm, name)[kept])
+    norm.num_features = len(kept)
+
+
+# ---- depth
+
+
+def residual_blocks(model: nn.Module) -> list[str]:
+    """Names of the residual blocks, which `drop_blocks` can take out.
+
+    Example:
+        >>> from helpers import CifarNet
+        >>> residual_blocks(CifarNet())
+        ['stage1.block1', 'stage2.block1', 'stage2.block2', 'stage3.block1', 'stage3.block2']
+    """
+    return [name for name, module in model.named_modules() if isinstance(module, ResidualBlock)]
+
+
+def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A copy without some residual blocks: what went into them goes on unchanged.
+
+    Raises:
+        ValueError: for a name that is no residual block.
+
+    Example:
+        >>> from helpers import CifarNet
+        >>> len(residual_blocks(drop_blocks(CifarNet(0.25), ["stage3.block2"])))
+        4
+    """
+    names, blocks = [names] if isinstance(names, str) else list(names), residual_blocks(model)
+    if unknown := [name for name in names if name not in blocks]:
+        raise ValueError(f"names: {unknown[0]!r} is no residual block; the blocks are {', '.join(blocks) or 'none'}")
+    smaller = copy.deepcopy(up_to_date(model))
+    for name in names:
+        smaller.set_submodule(name, nn.Identity())
+    return smaller
+
+
+def block_similarity(model: nn.Module, split: Split) -> dict[str, float]:
+    """Mean cosine similarity of each residual block's input and output over a split: near 1, the block changes little.
+
+    Example:
+        >>> block_similarity(model, data.val.subset(1000))["stage1.block1"]  # doctest: +SKIP
+        0.93
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in residual_blocks(model)}
+
+    def watch(name):
+        def hook(module, inputs, output):
+            found[name].append(F.cosine_similarity(before.pop(name).flatten(1), output.float().flatten(1)).cpu())
+
+        return hook
+
+    before: dict[str, Tensor] = {}
+
+    def keep(name):
+        return lambda module, inputs: before.__setitem__(name, inputs[0].detach().float().clone())
+
+    handles = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in found]
+    handles += [model.get_submodule(name).register_forward_hook(watch(name)) for name in found]
+    try:
+        predict(model, split.images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: torch.cat(parts).mean().item() for name, parts in found.items()}

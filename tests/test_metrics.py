@@ -1,0 +1,86 @@
+"""Counts by hand, and timings that know their own noise."""
+
+import pytest
+import torch
+import torch_pruning
+from torch import nn
+
+from helpers import CifarNet, Measurement, count_macs, file_bytes, latency, make_permanent, measure, prune_channels, shrink
+from helpers.metrics import Latency
+from helpers.pruning import MagnitudePruning, prune_globally
+
+
+def test_macs_by_hand():
+    assert count_macs(nn.Conv2d(3, 8, 3, padding=1)) == 3 * 8 * 9 * 32 * 32
+    assert count_macs(nn.Conv2d(3, 8, 3, stride=2)) == 3 * 8 * 9 * 15 * 15
+    assert count_macs(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))) == 30720
+
+
+def test_masks_change_no_macs_and_no_mode():
+    model = CifarNet(0.25).train()
+    whole = count_macs(model)
+    prune_globally(model, [MagnitudePruning(0.9)])
+    assert count_macs(model) == whole and model.training
+
+
+def test_file_bytes_are_those_of_the_file(tmp_path):
+    model = CifarNet(0.25)
+    torch.save(model.state_dict(), tmp_path / "net.pth")
+    assert abs(file_bytes(model) - (tmp_path / "net.pth").stat().st_size) < 2000  # the file's name is in it, and padding
+
+
+def test_measure_counts_what_runs(digits, state_of, same_state):
+    model = CifarNet(0.15)
+    prune_globally(model, [MagnitudePruning(0.5)])
+    before = state_of(model)
+    found = measure(model, digits.val.subset(20), batch_sizes=(1, 4), seconds=0.01)
+    plain = make_permanent(model)
+    assert found.parameters == sum(p.numel() for p in plain.parameters())
+    assert found.nonzero == sum(int((p != 0).sum()) for p in plain.parameters())
+    assert found.macs == count_macs(plain) and 0 <= found.accuracy <= 1
+    assert set(found.latency) == {1, 4} and all(entry.median > 0 and entry.iqr >= 0 for entry in found.latency.values())
+    assert found.latency_ms == found.latency[1].median and found.threads == torch.get_num_threads()
+    assert before["conv1.weight_orig"].shape == plain.conv1.weight.shape
+
+
+def made(median, iqr, **changes):
+    values = {"accuracy": 0.9, "parameters": 1000, "nonzero": 500, "macs": 10**6, "file_bytes": 4000} | changes
+    return Measurement(**values, latency={1: Latency(median, iqr, 1)}, threads=2, precision="fp32")
+
+
+def test_compare_by_hand():
+    table = made(10.0, 0.5).compare(made(5.0, 0.5, accuracy=0.885, parameters=250, macs=250_000))
+    assert table.gain["parameters"] == "4.00×" and table.gain["macs"] == "4.00×" and table.gain["nonzero"] == "1.00×"
+    assert table.gain["accuracy"] == "-1.5 points" and table.gain["latency_ms, batch 1"] == "2.00×"
+    assert set(table.remark) == {""}
+
+
+def test_a_difference_inside_the_noise_says_so():
+    table = made(10.0, 1.0).compare(made(9.5, 0.8))
+    assert table.remark["latency_ms, batch 1"] == "inside the noise" and table.remark["macs"] == ""
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_bad_batch_sizes(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be 1 or more"):
+        latency(CifarNet(0.1), batch_size)
+
+
+def test_bad_precision():
+    with pytest.raises(ValueError, match="precision='fp8': must be one of"):
+        latency(CifarNet(0.1), precision="fp8")
+
+
+@pytest.mark.parametrize("amount", [0.25, 0.5, 0.75])
+def test_torch_pruning_agrees_on_cifar_net(amount):
+    """The same widths from Torch-Pruning and from `shrink`: the same parameters and MACs."""
+    ours, theirs = CifarNet(0.5).eval(), CifarNet(0.5).eval()
+    prune_channels(ours, amount)
+    ours = shrink(ours)
+    importance = torch_pruning.importance.MagnitudeImportance(p=1)
+    pruner = torch_pruning.pruner.BasePruner(
+        theirs, torch.rand(1, 3, 32, 32), importance=importance, pruning_ratio=amount, ignored_layers=[theirs.fc]
+    )
+    pruner.step()
+    assert [tuple(p.shape) for p in ours.parameters()] == [tuple(p.shape) for p in theirs.parameters()]
+    assert count_macs(ours) == count_macs(theirs)
