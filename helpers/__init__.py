@@ -23,6 +23,7 @@ from .pruning import (
     sensitivity_scan,
     sparsity,
 )  # fmt: skip
+from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from .surgery import (
     ChannelGroup,
     SurgeryError,
@@ -38,10 +39,10 @@ from .training import Evaluation, History, evaluate, load_pretrained, predict, s
 __all__ = [
     "ChannelGroup", "CheckpointError", "CifarNet", "Criterion", "DataError", "Dataset", "DepthPrunedNet", "Evaluation",
     "GradientPruning", "History", "Latency", "MagnitudePruning", "Measurement", "PercentilePruning", "RandomPruning",
-    "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet", "amounts_from_sensitivity",
-    "block_similarity", "channel_groups", "count_macs", "drop_blocks", "evaluate", "file_bytes", "full_budget", "latency",
-    "load_cifar_net", "load_dataset", "load_pretrained", "make_permanent", "measure", "output_path", "predict",
-    "prunable_layers", "prune_channels", "prune_globally", "prune_layers", "read_results", "residual_blocks",
-    "saliency_scores", "save_cifar_net", "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained",
-    "watched",
+    "Schedule", "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet",
+    "amounts_from_sensitivity", "block_similarity", "channel_groups", "count_macs", "cubic", "drop_blocks", "equal_steps",
+    "evaluate", "file_bytes", "full_budget", "latency", "load_cifar_net", "load_dataset", "load_pretrained",
+    "make_permanent", "measure", "one_shot", "output_path", "predict", "prunable_layers", "prune_channels", "prune_globally",
+    "prune_iteratively", "prune_layers", "prune_to", "read_results", "residual_blocks", "saliency_scores", "save_cifar_net",
+    "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained", "watched",
 ]  # fmt: skip

@@ -87,6 +87,19 @@ def sparsity(model: nn.Module) -> SparsityReport:
     return SparsityReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
 
 
+def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """The weight mask of every Conv2d and Linear (ones where nothing is pruned), by module.
+
+    Unlike `sparsity`, which counts zeros, this does not take a weight that happens to be zero for a pruned one.
+
+    Example:
+        >>> layer = prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3)
+        >>> int(masks_of(layer)[layer].sum())
+        5
+    """
+    return {module: _mask((module, "weight")) for module in prunable_layers(model).values()}
+
+
 def make_permanent(model: nn.Module) -> nn.Module:
     """Remove all masks from a model's parameters, in place: masked weights become plain zeros; returns the model.
 

@@ -170,7 +170,8 @@ def train(
     shift: int = 4,
     flip: bool | None = None,
     cutout: int = 0,
-    on_step: Callable[[int], None] | None = None,
+    shuffle: bool = True,
+    on_step: Callable[[int, torch.optim.Optimizer], None] | None = None,
     validate: bool | int = True,
     device: torch.device | str | None = None,
     precision: str = "auto",
@@ -192,7 +193,8 @@ def train(
         shift: random shift by up to so many pixels, reflected at the border. `flip`: random mirror image; default:
             on CIFAR-10 only, since mirrored digits are other signs.
         cutout: side of a random square set to the mean colour, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
-        on_step: called with the step number, counted from 0, before each optimiser step's forward pass.
+        shuffle: a new order of the images in every epoch.
+        on_step: called with the step number, counted from 0, and the optimiser, before each step's forward pass.
         validate: evaluate on the validation split after every epoch; an integer k: every k epochs; False: never.
         device: default: cuda, else mps, else cpu. The model comes back on the device that it was on.
         precision: "auto" (bf16 autocast where it is native), "fp32" or "bf16".
@@ -207,7 +209,7 @@ def train(
         >>> history.val_accuracy[-1]  # doctest: +SKIP
         0.84
     """
-    batch_size = batch_size or (500 if len(data.train) >= 5000 else 64)
+    batch_size = batch_size or _batch_size(data)
     lr = 0.4 * batch_size / 500 if lr is None else lr
     flip = data.name == "cifar10" if flip is None else flip
     _check(epochs > 0, "epochs", epochs, "more than 0")
@@ -224,23 +226,22 @@ def train(
     model.to(device=device, memory_format=torch.channels_last)
     model.train()
 
-    per_epoch = math.ceil(len(data.train) / batch_size)
-    total = max(1, round(epochs * per_epoch))
+    per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
     rate = _schedule(schedule, warmup, total)
     optimiser = _optimiser(model, lr, momentum, weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout)
+    batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout, shuffle=shuffle)
     history = History(recipe={
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
         "label_smoothing": label_smoothing, "schedule": schedule, "warmup": warmup, "shift": shift, "flip": flip,
-        "cutout": cutout, "seed": seed,
+        "cutout": cutout, "shuffle": shuffle, "seed": seed,
     })  # fmt: skip
     start = time.perf_counter()
     losses, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     with tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False) as bar:
         for step, (images, labels) in enumerate(batches):
             if on_step is not None:
-                on_step(step)
+                on_step(step, optimiser)
             with in_precision:
                 logits = model(images)
             loss = cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
@@ -267,6 +268,20 @@ def train(
     model.to(home)
     history.steps, history.seconds = total, time.perf_counter() - start
     return history
+
+
+def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int:
+    """Optimiser steps that `train` takes for so many epochs.
+
+    Example:
+        >>> steps_in(data, epochs=2)  # doctest: +SKIP
+        180
+    """
+    return max(1, round(epochs * math.ceil(len(data.train) / (batch_size or _batch_size(data)))))
+
+
+def _batch_size(data: Dataset) -> int:
+    return 500 if len(data.train) >= 5000 else 64
 
 
 def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **recipe) -> CifarNet:
@@ -350,7 +365,7 @@ def _optimiser(model: nn.Module, lr: float, momentum: float, weight_decay: float
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
 
 
-def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout, shuffle=True) -> Iterator[tuple[Tensor, Tensor]]:
     """`total` augmented batches (float [N, 3, 32, 32] channels last, int64 [N]), reshuffled every epoch.
 
     The images stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a whole batch.
@@ -369,7 +384,8 @@ def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout) -> 
 
     done = 0
     while True:
-        for index in torch.randperm(len(labels), generator=generator).split(batch_size):
+        order = torch.randperm(len(labels), generator=generator) if shuffle else torch.arange(len(labels))
+        for index in order.split(batch_size):
             if done == total:
                 return
             n = len(index)

@@ -57,7 +57,7 @@ def test_learns(digits):
 
 def test_steps_and_callback(digits):
     seen = []
-    history = train(fresh(), digits, epochs=0.3, batch_size=100, on_step=seen.append, validate=2)
+    history = train(fresh(), digits, epochs=0.3, batch_size=100, on_step=lambda step, _: seen.append(step), validate=2)
     assert history.steps == round(0.3 * math.ceil(len(digits.train) / 100)) == len(seen)
     assert seen == list(range(history.steps))
 
@@ -71,6 +71,12 @@ def test_every_image_is_used_once_an_epoch(digits):
         whole = zip((image.numpy().tobytes() for image in digits.train.images), digits.train.labels.tolist(), strict=True)
         assert seen == sorted(whole)
     assert not torch.equal(epochs[0][0], epochs[14][0])  # reshuffled
+
+
+def test_without_shuffling_the_order_is_that_of_the_split(digits):
+    batches = training._batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0, shuffle=False)
+    labels = [labels for _, labels in batches]
+    assert torch.equal(torch.cat(labels[:14]), digits.train.labels) and torch.equal(labels[0], labels[14])
 
 
 @given(st.integers(1, 6), st.booleans(), st.integers(0, 1000))
