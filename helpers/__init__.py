@@ -29,10 +29,12 @@ from .surgery import (
     SurgeryError,
     block_similarity,
     channel_groups,
+    channel_scan,
     drop_blocks,
     prune_channels,
     residual_blocks,
     shrink,
+    widths_for_macs,
 )
 from .training import Evaluation, History, evaluate, load_pretrained, predict, seed_everything, train, trained
 
@@ -40,9 +42,9 @@ __all__ = [
     "ChannelGroup", "CheckpointError", "CifarNet", "Criterion", "DataError", "Dataset", "DepthPrunedNet", "Evaluation",
     "GradientPruning", "History", "Latency", "MagnitudePruning", "Measurement", "PercentilePruning", "RandomPruning",
     "Schedule", "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet",
-    "amounts_from_sensitivity", "block_similarity", "channel_groups", "count_macs", "cubic", "drop_blocks", "equal_steps",
-    "evaluate", "file_bytes", "full_budget", "latency", "load_cifar_net", "load_dataset", "load_pretrained",
+    "amounts_from_sensitivity", "block_similarity", "channel_groups", "channel_scan", "count_macs", "cubic", "drop_blocks",
+    "equal_steps", "evaluate", "file_bytes", "full_budget", "latency", "load_cifar_net", "load_dataset", "load_pretrained",
     "make_permanent", "measure", "one_shot", "output_path", "predict", "prunable_layers", "prune_channels", "prune_globally",
     "prune_iteratively", "prune_layers", "prune_to", "read_results", "residual_blocks", "saliency_scores", "save_cifar_net",
-    "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained", "watched",
+    "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained", "watched", "widths_for_macs",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ Introduced in notebook 05.
 
 import copy
 import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils import benchmark
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Split
@@ -21,6 +21,9 @@ from .training import autocast, eval_mode, evaluate
 
 IMAGE = (3, 32, 32)
 MIN_TIMINGS = 10
+
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
+from torch.utils import benchmark  # noqa: E402
 
 
 @dataclass(frozen=True)

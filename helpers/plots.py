@@ -190,7 +190,7 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     ax.xaxis.set_major_formatter(_PERCENT)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel=xlabel, ylabel="validation accuracy", xticks=x, ylim=(0, 1))
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(frameon=False)
     return fig
 
 

@@ -6,7 +6,7 @@ compose in a `PruningContainer`. Introduced in notebooks 02 and 03 (reports) and
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -19,6 +19,7 @@ from torch.nn.utils import prune
 from .data import Dataset, Split
 from .training import autocast, eval_mode, evaluate, to_float
 
+SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
 Target = tuple[nn.Module, str]  # a module and the name of one of its parameters
 
 
@@ -596,9 +597,7 @@ def _shown(target: Target) -> str:
 # ---- sensitivity: how much accuracy each layer costs, alone
 
 
-def sensitivity_scan(
-    model: nn.Module, split: Split, amounts: Sequence[float] = (0.2, 0.4, 0.6, 0.8, 0.9)
-) -> dict[str, list[float]]:
+def sensitivity_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
     """Accuracy on `split` with one layer pruned by magnitude to each amount, all others whole; by layer name.
 
     The model itself is not changed. Source: Han et al. 2015 (arXiv:1506.02626), figure 6.
@@ -616,16 +615,27 @@ def sensitivity_scan(
     return found
 
 
-def amounts_from_sensitivity(
-    model: nn.Module,
-    scan: dict[str, list[float]],
-    dense_accuracy: float,
-    total: float,
-    amounts: Sequence[float] = (0.2, 0.4, 0.6, 0.8, 0.9),
-) -> dict[nn.Module, int]:
-    """Counts to prune in each layer, `total` (a fraction) of all weights together, that cost each layer the same accuracy alone.
+def shares_at_loss(
+    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float
+) -> Callable[[float], list[float]]:
+    """From a scan, the share that each layer can give up, alone, for a given loss of accuracy; a function of that loss.
 
     Between the scan's amounts the loss is interpolated; at 100 % it is taken to be all of the accuracy.
+
+    Example:
+        >>> shares_at_loss({"fc": [0.8, 0.6]}, (0.4, 0.8), dense_accuracy=0.9)(0.1)
+        [0.4]
+    """
+    grid = np.array([0.0, *amounts, 1.0])
+    losses = [np.maximum.accumulate([0.0, *(dense_accuracy - a for a in row), dense_accuracy]) for row in scan.values()]
+    rising = [loss + 1e-6 * grid for loss in losses]  # strictly, so that they can be read backwards
+    return lambda loss: [round(float(np.interp(loss, row, grid)), 6) for row in rising]
+
+
+def amounts_from_sensitivity(
+    model: nn.Module, scan: dict[str, list[float]], dense_accuracy: float, total: float, amounts: Sequence[float] = SCAN_AMOUNTS
+) -> dict[nn.Module, int]:
+    """Counts to prune in each layer that cost each, alone, the same accuracy, and `total` (a fraction) of all weights together.
 
     Raises:
         ValueError: for a total outside [0, 1].
@@ -634,19 +644,17 @@ def amounts_from_sensitivity(
         raise ValueError(f"total={total!r}: must be a fraction in [0, 1]")
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])
-    grid = np.array([0.0, *amounts, 1.0])
-    # loss of accuracy at each amount, made strictly rising so that it can be read backwards
-    losses = [np.maximum.accumulate([0.0, *(dense_accuracy - a for a in scan[name]), dense_accuracy]) for name in layers]
-    losses = [loss + 1e-6 * grid for loss in losses]
-
-    def shares(loss: float) -> np.ndarray:
-        return np.array([np.interp(loss, layer, grid) for layer in losses])
-
-    low, high = 0.0, max(layer[-1] for layer in losses)
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if shares(middle) @ sizes < total * sizes.sum() else (low, middle)
-    counts = np.floor(shares(low) * sizes).astype(int)
-    for _ in range(round(total * sizes.sum()) - counts.sum()):  # what rounding left: the layers with the most room
-        counts[np.argmax(sizes - counts)] += 1
+    shares = shares_at_loss({name: scan[name] for name in layers}, amounts, dense_accuracy)
+    loss = bisect(lambda loss: np.array(shares(loss)) @ sizes - total * sizes.sum(), 0.0, 2.0)
+    counts = np.minimum(sizes, np.floor(np.array(shares(loss)) * sizes).astype(int))
+    for _ in range(abs(missing := round(total * sizes.sum()) - counts.sum())):  # what rounding left
+        counts[np.argmax(sizes - counts if missing > 0 else counts)] += np.sign(missing)
     return {layer: int(count) for layer, count in zip(layers.values(), counts, strict=True)}
+
+
+def bisect(excess: Callable[[float], float], low: float, high: float, steps: int = 50) -> float:
+    """The largest value found in [low, high] at which a rising function is not above zero."""
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
+    return low

@@ -19,6 +19,7 @@ from helpers import (
     WidthPrunedNet,
     block_similarity,
     channel_groups,
+    channel_scan,
     count_macs,
     drop_blocks,
     evaluate,
@@ -31,6 +32,7 @@ from helpers import (
     shrink,
     sparsity,
     train,
+    widths_for_macs,
 )
 from helpers.surgery import SurgeryError
 
@@ -313,3 +315,34 @@ def test_similarity_of_a_block_that_does_nothing(digits):
     found = block_similarity(model, digits.val.subset(20))
     assert found["stage1.block1"] == pytest.approx(1, abs=1e-3) and found["stage3.block2"] < 0.999
     assert not any(module._forward_hooks for module in model.modules())
+
+
+# ---- widths for a share of the MACs
+
+
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.25])
+@pytest.mark.parametrize("guided", [False, True])
+def test_widths_meet_their_share_of_macs(share, guided):
+    model = CifarNet(0.5)
+    torch.manual_seed(0)
+    scan = {name: (0.9 - torch.rand(5).sort().values * 0.8).tolist() for name in channel_groups(model)} if guided else None
+    amounts = widths_for_macs(model, share, scan, 0.9)
+    assert guided or len(set(amounts.values())) == 1
+    prune_channels(model, amounts)
+    assert count_macs(shrink(model)) / count_macs(model) == pytest.approx(share, abs=0.03 * share)
+
+
+def test_all_of_the_macs_is_the_whole_network():
+    model = CifarNet(0.25)
+    prune_channels(model, widths_for_macs(model, 1.0))
+    assert count_macs(shrink(model)) == count_macs(model)
+    with pytest.raises(ValueError, match=r"share=0: must be a fraction in \(0, 1\]"):
+        widths_for_macs(model, 0)
+
+
+def test_the_channel_scan_prunes_one_group_at_a_time(digits, state_of, same_state):
+    model, few = CifarNet(0.1), digits.val.subset(20)
+    before = state_of(model)
+    scan = channel_scan(model, few, (0.0, 0.5))
+    assert list(scan) == list(channel_groups(model)) and same_state(before, state_of(model))
+    assert all(accuracies[0] == evaluate(model, few).accuracy for accuracies in scan.values())
