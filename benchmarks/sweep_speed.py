@@ -16,27 +16,29 @@ from helpers.grids import GRIDS, Grid
 from helpers.sweeps import read_rows, sweep
 from helpers.training import describe_device, pick_device
 
-RUNS, EPOCHS = 6, 0.5
+RUNS, EPOCHS = 4, 0.25
 
 
 def short(runs, seeds):
-    """The sparsity curve's first runs, with half an epoch of fine-tuning."""
+    """Runs as in the sparsity curve, but short: a quarter of an epoch of fine-tuning, of a network trained as briefly."""
     common = {"model": "CifarNet", "width": 0.5, "scope": "global", "schedule": "one_shot", "lr": 0.1, "epochs": EPOCHS}
+    common |= {"dense_epochs": EPOCHS}
     return [common | {"method": "magnitude", "target_sparsity": 0.5 + k / 100, "seed": 0} for k in range(runs)]
 
 
 def main():
     data = load_dataset()
     curve = GRIDS["sparsity_curve"]
+    extra = (*curve.extra, "dense_epochs")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        warm = Grid(partial(short, 2), curve.run, curve.extra)
+        warm = Grid(partial(short, 2), curve.run, extra)
         sweep(warm, Path(folder) / "warm.csv", dataset=data.name, seeds=1, jobs=2)  # the dense network, the processes
         for turn in range(2):
             for jobs in (1, 2):
                 out = Path(folder) / f"{turn}-{jobs}.csv"
                 start = time.perf_counter()
-                sweep(Grid(partial(short, RUNS), curve.run, curve.extra), out, dataset=data.name, seeds=1, jobs=jobs)
+                sweep(Grid(partial(short, RUNS), curve.run, extra), out, dataset=data.name, seeds=1, jobs=jobs)
                 wall = time.perf_counter() - start
                 inside = sum(float(row["seconds"]) for row in read_rows(out))
                 rows.append({

@@ -24,6 +24,7 @@ from .pruning import (
     sparsity,
 )  # fmt: skip
 from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from .storage import load_pruned, save_pruned
 from .surgery import (
     ChannelGroup,
     SurgeryError,
@@ -44,7 +45,8 @@ __all__ = [
     "Schedule", "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet",
     "amounts_from_sensitivity", "block_similarity", "channel_groups", "channel_scan", "count_macs", "cubic", "drop_blocks",
     "equal_steps", "evaluate", "file_bytes", "full_budget", "latency", "load_cifar_net", "load_dataset", "load_pretrained",
-    "make_permanent", "measure", "one_shot", "output_path", "predict", "prunable_layers", "prune_channels", "prune_globally",
-    "prune_iteratively", "prune_layers", "prune_to", "read_results", "residual_blocks", "saliency_scores", "save_cifar_net",
-    "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained", "watched", "widths_for_macs",
+    "load_pruned", "make_permanent", "measure", "one_shot", "output_path", "predict", "prunable_layers", "prune_channels",
+    "prune_globally", "prune_iteratively", "prune_layers", "prune_to", "read_results", "residual_blocks", "saliency_scores",
+    "save_cifar_net", "save_pruned", "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train", "trained",
+    "watched", "widths_for_macs",
 ]  # fmt: skip

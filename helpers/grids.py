@@ -3,6 +3,7 @@
 `helpers.sweeps` runs them. Behind the figures of the README and of notebooks 02 and 04.
 """
 
+import copy
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -26,13 +27,16 @@ from .pruning import (
     prune_layers,
     sensitivity_scan,
     sparsity,
+    up_to_date,
 )
-from .training import evaluate, train, trained
+from .schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from .training import autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
     "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
 )  # fmt: skip
+GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
 KEPT = 0.02  # of each layer's weights, in the scope "global, 2 % kept"
@@ -151,6 +155,73 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     }  # fmt: skip
 
 
+SCHEDULES = {  # name in the rows -> schedule of a sparsity and the share of the steps by which pruning ends
+    "one_shot": lambda sparsity, until: one_shot(sparsity),
+    **{f"equal_steps_{k}": lambda sparsity, until, k=k: equal_steps(sparsity, k, until) for k in (2, 4, 8)},
+    "cubic_8": lambda sparsity, until: cubic(sparsity, 8, until),
+}
+
+
+def train_and_prune(configuration: dict, data: Dataset) -> dict:
+    """Train the seed's dense network on while pruning it by a schedule, and measure.
+
+    `variant` changes one thing: "reset optimiser" forgets momentum at every pruning; "no shuffling" takes the images in
+    the same order in every epoch; "random mask" chooses at random; "re-initialised" trains the mask of instant
+    magnitude pruning on new weights, for the steps of the dense training and the fine-tuning together.
+    `test_accuracy_batch_statistics` reads the same network with BatchNorm statistics of test batches: a mistake, measured.
+    """
+    method, variant, seed, target = (configuration[name] for name in ("method", "variant", "seed", "target_sparsity"))
+    model = dense_network(configuration, data)
+    checkpoint = f"{model.facts['checkpoint']}:{fingerprint(model)}"
+    recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed, "validate": False, "progress": False}
+    before = ""
+    if method == "dense":
+        history = train(model, data, **recipe)
+    elif variant == "re-initialised":
+        prune_to(model, target)
+        model = _new_weights_under_the_masks(model, seed)
+        history = train(model, data, **recipe | {"epochs": configuration["epochs"] + DENSE_EPOCHS, "lr": None})
+    else:
+        schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"])
+        criterion = (lambda count: RandomPruning(count, seed)) if variant == "random mask" else MagnitudePruning
+        prunings = {step for step, _ in schedule.steps(steps_in(data, configuration["epochs"]))}
+        if configuration["schedule"] == "one_shot":
+            pruned = copy.deepcopy(model)
+            prune_to(pruned, target, criterion)
+            before = evaluate(pruned, data.val).accuracy
+
+        def on_step(step: int, optimiser: torch.optim.Optimizer) -> None:
+            if variant == "reset optimiser" and step in prunings:
+                optimiser.state.clear()
+
+        recipe["shuffle"] = variant != "no shuffling"
+        history = prune_iteratively(model, data, schedule, criterion=criterion, on_step=on_step, **recipe)
+    return configuration | {
+        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": history.steps,
+        "batch_size": history.recipe["batch_size"], "accuracy_before": before, "val_accuracy": evaluate(model, data.val).accuracy,
+        "test_accuracy": evaluate(model, data.test).accuracy,
+        "test_accuracy_batch_statistics": _accuracy_with_batch_statistics(model, data),
+    }  # fmt: skip
+
+
+def _new_weights_under_the_masks(model: CifarNet, seed: int) -> CifarNet:
+    seed_everything(seed + 10_000)
+    fresh = CifarNet(model.width)
+    for name, layer in prunable_layers(model).items():
+        prune.custom_from_mask(fresh.get_submodule(name), "weight", layer.weight_mask)
+    return fresh
+
+
+def _accuracy_with_batch_statistics(model: CifarNet, data: Dataset) -> float:
+    """Test accuracy in training mode, on a copy: BatchNorm takes the statistics of each test batch of 500."""
+    wrong = copy.deepcopy(up_to_date(model)).train()
+    device, right = next(wrong.parameters()).device, 0
+    with torch.no_grad(), autocast(device, "auto"):
+        for images, labels in zip(data.test.images.split(500), data.test.labels.split(500), strict=True):
+            right += int((wrong(to_float(images, device)).argmax(1).cpu() == labels).sum())
+    return right / len(data.test)
+
+
 # ---- the grids
 
 
@@ -207,9 +278,36 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
     ]
 
 
+def _gradual(seeds: Iterable[int], points: Iterable[tuple], epochs: float = 3) -> list[dict]:
+    """Configurations of `train_and_prune` for (method, schedule, until, variant, sparsity, lr) points."""
+    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "epochs": epochs}
+    names = ("method", "schedule", "until", "variant", "target_sparsity", "lr")
+    return [common | dict(zip(names, point, strict=True)) | {"seed": seed} for seed in seeds for point in points]
+
+
+def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
+    """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds."""
+    rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
+    return _gradual(seeds, [("magnitude", name, 0.6, "", level, 0.1) for level in (0.9, 0.98) for name in rounds])
+
+
+PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
+PILOT_RATES = (0.05, 0.1, 0.2)
+ARMS = {"instant": "one_shot", "gradual": "equal_steps_8", "cubic": "cubic_8"}
+
+
+def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
+    """Peak learning rates for each arm of gradual against instant, on two pilot seeds, at 80 and 95 %."""
+    arms = [("magnitude", name, 0.6, "", level) for level in (0.8, 0.95) for name in ARMS.values()]
+    points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
+    return _gradual([PILOT_SEED + seed for seed in seeds], points)
+
+
 GRIDS = {
     "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, extra=("epochs", "test_accuracy_before")),
     "builtin_methods": Grid(builtin_methods, prune_and_finetune),
     "criteria": Grid(criteria, prune_and_finetune, extra=("epochs", "test_accuracy_before", "prune_seconds")),
     "sensitivity": Grid(sensitivity, prune_and_finetune, extra=("layer",)),
+    "gradual_pruning": Grid(gradual_pruning, train_and_prune, extra=GRADUAL, seeds=10),
+    "gradual_pilot": Grid(gradual_pilot, train_and_prune, extra=GRADUAL, seeds=2),
 }

@@ -150,8 +150,6 @@ class WidthPrunedNet(SimpleNet):
 def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
     """Save a `CifarNet` with its architecture arguments and `facts` (plain values: dataset, seed, accuracy, …).
 
-    The file is written beside and renamed, so that a good one is never lost to a failed run.
-
     Raises:
         ValueError: for anything but a `CifarNet`, or a fact that is no plain value; nothing is written.
     """
@@ -160,18 +158,46 @@ def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
     for name, value in facts.items():
         if not isinstance(value, str | int | float | bool | None):
             raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
+    architecture = {"width": model.width, "classes": model.fc.out_features}
+    facts = {"torch": torch.__version__.split("+")[0], **facts}
+    write_checkpoint(path, {"format": _FORMAT, "architecture": architecture, "facts": facts, "state": plain_state(model)})
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state on the CPU, contiguous and without gradients, as checkpoints hold it."""
+    return {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+
+
+def write_checkpoint(path: str | os.PathLike, content: dict) -> None:
+    """Write beside and rename: a good file is never lost to a failed run, and the same content gives the same bytes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    facts = {"torch": torch.__version__.split("+")[0], **facts}
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        architecture = {"width": model.width, "classes": model.fc.out_features}
         with open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
-            torch.save({"format": _FORMAT, "architecture": architecture, "facts": facts, "state": state}, file)
+            torch.save(content, file)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | os.PathLike, wanted: str, again: str) -> dict:
+    """The content of a checkpoint of the format `wanted`, loaded with `weights_only`.
+
+    Raises:
+        CheckpointError: for a file that is missing, damaged or of another kind, by name; `again` is the next step.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file: {again}")
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): {again}") from error
+    if not isinstance(content, dict) or content.get("format") != wanted:
+        raise CheckpointError(f"{path}: not a checkpoint of this collection (no format {wanted!r}): {again}")
+    return content
 
 
 def load_cifar_net(path: str | os.PathLike | None = None) -> CifarNet:
@@ -189,15 +215,7 @@ def load_cifar_net(path: str | os.PathLike | None = None) -> CifarNet:
     """
     path = CHECKPOINT if path is None else Path(path)
     again = "restore it with `git checkout cifar_net.pth`" if path == CHECKPOINT else "save it again"
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file: {again}")
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): {again}") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this collection (no format {_FORMAT!r}): {again}")
+    content = read_checkpoint(path, _FORMAT, again)
     try:
         model = CifarNet(**content["architecture"])
         model.load_state_dict(content["state"])

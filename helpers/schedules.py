@@ -25,9 +25,9 @@ class Schedule:
     until: float = 0.6
 
     def steps(self, total: int) -> Pairs:
-        """(step, sparsity) pairs for a training of `total` optimiser steps."""
+        """(step, sparsity) pairs for a training of `total` optimiser steps; prunings that fall on one step become one."""
         places = np.linspace(0, self.until * total, len(self.levels)) if len(self.levels) > 1 else [0]
-        return [(int(place), level) for place, level in zip(places, self.levels, strict=True)]
+        return list({int(place): level for place, level in zip(places, self.levels, strict=True)}.items())
 
 
 def one_shot(sparsity: float) -> Schedule:

@@ -1,0 +1,112 @@
+"""Pruned networks in files: masked, permanent or shrunk, with what is needed to build them again. Introduced in notebook 08."""
+
+import os
+
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from .models import (
+    CheckpointError,
+    CifarNet,
+    DepthPrunedNet,
+    SimpleNet,
+    WidthPrunedNet,
+    plain_state,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .pruning import prunable_layers, sparsity, up_to_date
+
+KINDS = {kind.__name__: kind for kind in (CifarNet, SimpleNet, DepthPrunedNet, WidthPrunedNet)}
+VERSION = 1
+_FORMAT = "pruning-notebooks/pruned"
+
+
+def save_pruned(model: nn.Module, path: str | os.PathLike, **facts) -> None:
+    """Save a network of this collection, masked or not, whole, shrunk or without blocks, with a manifest.
+
+    Args:
+        facts: plain values to go into the manifest, for example `data="CIFAR-10"`, `test_accuracy=0.88`.
+
+    Raises:
+        ValueError: for another kind of network, or a fact that is no plain value; nothing is written.
+
+    Example:
+        >>> save_pruned(small, "small.pth", data="CIFAR-10")  # doctest: +SKIP
+        >>> load_pruned("small.pth").manifest["sparsity"]  # doctest: +SKIP
+        0.0
+    """
+    kind = type(model).__name__
+    if KINDS.get(kind) is not type(model):
+        raise ValueError(
+            f"model={kind}: must be one of {', '.join(KINDS)}; save other networks as a state_dict beside their code"
+        )
+    for name, value in facts.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
+    layers = prunable_layers(model)
+    if kind == "CifarNet":
+        architecture = {"width": model.width, "classes": layers["fc"].out_features}
+    else:
+        first, last = list(layers.values())[0], list(layers.values())[-1]
+        architecture = {"inputs": first.in_features, "classes": last.out_features}
+    manifest = {
+        "kind": kind,
+        "architecture": architecture,
+        "dropped": [name for name, module in model.named_modules() if isinstance(module, nn.Identity)],
+        "sparsity": sparsity(model).fraction,
+        "torch": torch.__version__.split("+")[0],
+        **facts,
+    }
+    write_checkpoint(path, {"format": _FORMAT, "version": VERSION, "manifest": manifest, "state": plain_state(up_to_date(model))})
+
+
+def load_pruned(path: str | os.PathLike) -> nn.Module:
+    """A network saved by `save_pruned`, in evaluation mode, its masks in place; `model.manifest` says what it is.
+
+    Raises:
+        CheckpointError: for a file that is missing, truncated, foreign or from a later version, by name and with the
+            next step.
+    """
+    content = read_checkpoint(path, _FORMAT, "save it again with save_pruned")
+    if content.get("version", 0) > VERSION:
+        raise CheckpointError(
+            f"{path}: written by a later version of this collection ({content['version']}): update it (git pull)"
+        )
+    try:
+        manifest, state = content["manifest"], content["state"]
+        model = KINDS[manifest["kind"]](**manifest["architecture"])
+        for name in manifest["dropped"]:
+            model.set_submodule(name, nn.Identity())
+        for name, module in model.named_modules():
+            _fit(module, {key.removeprefix(f"{name}."): value for key, value in state.items() if key.rpartition(".")[0] == name})
+        model.load_state_dict(state)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path}: its weights do not fit its manifest ({type(error).__name__}): save it again with save_pruned"
+        ) from error
+    model.manifest = manifest
+    return up_to_date(model).eval()
+
+
+def _fit(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Give a layer the shapes and masks that a state has for it."""
+    masked = [key.removesuffix("_mask") for key in state if key.endswith("_mask")]
+    for name, value in state.items():
+        plain = name.removesuffix("_orig")
+        if name.endswith("_mask") or getattr(module, plain, None) is None:
+            continue
+        if plain in module._buffers:
+            setattr(module, plain, torch.empty_like(value))
+        else:
+            setattr(module, plain, nn.Parameter(torch.empty_like(value)))
+    for name in masked:
+        prune.identity(module, name)
+    shape = state.get("weight", state.get("weight_orig"))
+    if isinstance(module, nn.Conv2d) and shape is not None:
+        module.out_channels, module.in_channels = shape.shape[:2]
+    elif isinstance(module, nn.Linear) and shape is not None:
+        module.out_features, module.in_features = shape.shape
+    elif isinstance(module, nn.BatchNorm2d) and shape is not None:
+        module.num_features = len(shape)
