@@ -73,6 +73,11 @@ def call(*command, **environment):
 # ---- the commands
 
 
+def check():
+    """Is this machine ready? Python, packages, data, memory, disk and a 10-second training, in one table."""
+    call(sys.executable, os.path.join("tools", "check.py"), PYTHON)
+
+
 def run():
     """Execute every notebook on the embedded digits into build/run/."""
     call(PYTHON, "-m", "tools.notebooks", "run", PRUNING_DATA="digits", TQDM_DISABLE="1")
@@ -129,14 +134,15 @@ def lint():
     call(PYTHON, "-m", "ruff", "format", "--check", ".")
 
 
-COMMANDS = {f.__name__: f for f in (setup, run, test, lab, data, outputs, figures, reproduce, audit, bench, lint)}
+COMMANDS = {f.__name__: f for f in (setup, check, run, test, lab, data, outputs, figures, reproduce, audit, bench, lint)}
 
 
 def main(name=None, *arguments):
     if name not in COMMANDS:
         lines = ["  %-10s %s" % (key, f.__doc__.splitlines()[0]) for key, f in COMMANDS.items()]
         raise SystemExit("usage: python tasks.py NAME\n" + "\n".join(lines))
-    setup()
+    if name != "check":  # it works before anything else does
+        setup()
     COMMANDS[name](*arguments)
 
 
