@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .data import Dataset
-from .models import CifarNet
+from .metrics import count_macs, latency
+from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .pruning import (
     GradientPruning,
     MagnitudePruning,
@@ -30,6 +31,7 @@ from .pruning import (
     up_to_date,
 )
 from .schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from .surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from .training import autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
 COLUMNS = (
@@ -37,9 +39,13 @@ COLUMNS = (
     "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
 )  # fmt: skip
 GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
+CUT = (
+    "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "parameters", "latency_ms_1", "latency_ms_256",
+    "reference_latency_ms", "test_accuracy_before",
+)  # fmt: skip
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
-KEPT = 0.02  # of each layer's weights, in the scope "global, 2 % kept"
+KEPT = 0.01  # of each layer's weights, in the scope "global, 1 % kept"
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,96 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     }  # fmt: skip
 
 
+def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
+    """Make the seed's dense network narrower or shallower, fine-tune it, and measure accuracy, size and speed.
+
+    Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
+    one's sizes, new weights, the steps of the dense training and the fine-tuning together) for a `share` of the MACs;
+    "depth" drops so many `blocks`, those without which validation accuracy stays highest; "width, equal MACs" and
+    "width, equal latency" are uniform, as large or as fast (at batch 256) as "depth". Latencies: one thread, fp32.
+    """
+    method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
+    model = dense_network(configuration, data)
+    checkpoint, whole = f"{model.facts['checkpoint']}:{fingerprint(model)}", model
+    few, dropped, reference = data.val.subset(SCAN_IMAGES), [], ""
+    if configuration["blocks"]:
+        without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
+        dropped = sorted(without, key=without.get, reverse=True)[: configuration["blocks"]]
+        shallow = drop_blocks(model, dropped)
+        share = count_macs(shallow) / count_macs(model)
+    if method == "depth":
+        model = shallow
+    elif method == "width, equal latency":
+        model, reference = _as_fast_as(shallow, model)
+    elif method != "dense":
+        scan = (channel_scan(model, few), evaluate(model, few).accuracy) if method == "width, guided" else ()
+        prune_channels(model, widths_for_macs(model, share, *scan))
+        model = shrink(model)
+    val, test = before = [evaluate(model, split).accuracy for split in (data.val, data.test)]
+    recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"]}
+    if method == "from scratch":
+        _start_again(model, seed)
+        recipe = {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS)}
+    history = train(model, data, seed=seed, validate=False, progress=False, **recipe)
+    val, test = (evaluate(model, split).accuracy for split in (data.val, data.test))
+    times = {f"latency_ms_{size}": round(latency(model, size).median, 4) for size in (1, 256)}
+    left, all_weights = (sparsity(network).size for network in (model, whole))
+    return configuration | times | {
+        "checkpoint": checkpoint, "achieved_sparsity": round(1 - left / all_weights, 6), "steps": history.steps,
+        "batch_size": history.recipe["batch_size"], "accuracy_before": before[0], "test_accuracy_before": before[1],
+        "val_accuracy": val, "test_accuracy": test, "macs": count_macs(model), "dense_macs": count_macs(whole),
+        "parameters": sum(p.numel() for p in model.parameters()), "dropped": " ".join(dropped), "reference_latency_ms": reference,
+    }  # fmt: skip
+
+
+def _as_fast_as(reference: nn.Module, model: nn.Module) -> tuple[nn.Module, float]:
+    """`model` with uniformly narrower layers, as fast as `reference` at batch 256: closest of a bisection, timed by turns."""
+    low, high, tried = 0.0, 0.9, []
+    for _ in range(7):
+        narrow = copy.deepcopy(model)
+        prune_channels(narrow, (low + high) / 2)
+        narrow = shrink(narrow)
+        ours, theirs = (latency(network, 256).median for network in (narrow, reference))
+        tried.append((abs(ours / theirs - 1), narrow, round(theirs, 4)))
+        low, high = ((low + high) / 2, high) if ours > theirs else (low, (low + high) / 2)
+    return min(tried, key=lambda entry: entry[0])[1:]
+
+
+def _start_again(model: nn.Module, seed: int) -> None:
+    """New weights for a network of any widths, as a new `CifarNet` has them."""
+    seed_everything(seed + 10_000)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    for name in residual_blocks(model):
+        nn.init.zeros_(model.get_submodule(name).bn2.weight)
+
+
+def cut_by_hand(configuration: dict, data: Dataset) -> dict:
+    """`SimpleNet`, trained and then cut by hand in width or depth; or the small network from scratch, for as many steps."""
+    method, seed, epochs, dense_epochs = (configuration[name] for name in ("method", "seed", "epochs", "dense_epochs"))
+    recipe = {"seed": seed, "validate": False, "progress": False}
+    seed_everything(seed)
+    if method.endswith("from scratch"):
+        model = WidthPrunedNet() if method.startswith("width") else DepthPrunedNet()
+        before, history = "", train(model, data, epochs=dense_epochs + epochs, lr=configuration["lr"], **recipe)
+    else:
+        model = SimpleNet()
+        train(model, data, epochs=dense_epochs, lr=configuration["lr"], **recipe)
+        if method == "depth":
+            model = bridge_layer(model, data.train.images[:10_000])
+        elif method == "width":
+            prune_channels(model, {"layer2": 0.5})
+            model = shrink(model)
+        before = evaluate(model, data.val).accuracy
+        history = train(model, data, epochs=epochs, lr=configuration["lr"] / 4, **recipe)
+    return configuration | {
+        "checkpoint": "", "width": "", "achieved_sparsity": 0.0, "steps": history.steps, "batch_size": history.recipe["batch_size"],
+        "accuracy_before": before, "val_accuracy": evaluate(model, data.val).accuracy,
+        "test_accuracy": evaluate(model, data.test).accuracy, "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+
+
 SCHEDULES = {  # name in the rows -> schedule of a sparsity and the share of the steps by which pruning ends
     "one_shot": lambda sparsity, until: one_shot(sparsity),
     **{f"equal_steps_{k}": lambda sparsity, until, k=k: equal_steps(sparsity, k, until) for k in (2, 4, 8)},
@@ -180,7 +276,11 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
     elif variant == "re-initialised":
         prune_to(model, target)
         model = _new_weights_under_the_masks(model, seed)
-        history = train(model, data, **recipe | {"epochs": configuration["epochs"] + DENSE_EPOCHS, "lr": None})
+        history = train(
+            model,
+            data,
+            **recipe | {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS), "lr": None},
+        )
     else:
         schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"])
         criterion = (lambda count: RandomPruning(count, seed)) if variant == "random mask" else MagnitudePruning
@@ -254,8 +354,8 @@ def criteria(seeds: Iterable[int]) -> list[dict]:
     arms += [
         ("filters_l1", "layer"),
         ("magnitude", "sensitivity"),
-        ("magnitude", "global, 2 % kept"),
-        ("gradient", "global, 2 % kept"),
+        ("magnitude", "global, 1 % kept"),
+        ("gradient", "global, 1 % kept"),
     ]
     points = [("dense", "global", 0.0), *((*arm, level) for level in (0.95, 0.8, 0.98, 0.5, 0.9) for arm in arms)]
     tuned = {"lr": 0.1, "epochs": 2}
@@ -276,6 +376,27 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
         for layer in prunable_layers(CifarNet(0.1))
         for level in (0.2, 0.4, 0.6, 0.8, 0.9)
     ]
+
+
+def depth_width(seeds: Iterable[int]) -> list[dict]:
+    """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds)."""
+    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": "", "lr": 0.1, "epochs": 3}
+    shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
+    scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
+    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs", "width, equal latency")]
+    three = [*scratch, *blocks, (1.0, "dense", "", 0)]
+    return [
+        common | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
+        for seed in seeds
+        for width, method, share, k in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]
+    ]
+
+
+def by_hand(seeds: Iterable[int]) -> list[dict]:
+    """The fully connected trio: cut in width and depth with the weights carried over, and from scratch."""
+    methods = ("dense", "width", "depth", "width, from scratch", "depth, from scratch")
+    common = {"model": "SimpleNet", "scope": "units", "schedule": "one_shot", "target_sparsity": "", "lr": 0.05}
+    return [common | {"method": method, "epochs": 1, "dense_epochs": 4, "seed": seed} for seed in seeds for method in methods]
 
 
 def _gradual(seeds: Iterable[int], points: Iterable[tuple], epochs: float = 3) -> list[dict]:
@@ -308,6 +429,8 @@ GRIDS = {
     "builtin_methods": Grid(builtin_methods, prune_and_finetune),
     "criteria": Grid(criteria, prune_and_finetune, extra=("epochs", "test_accuracy_before", "prune_seconds")),
     "sensitivity": Grid(sensitivity, prune_and_finetune, extra=("layer",)),
+    "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "parameters")),
+    "depth_width": Grid(depth_width, cut_and_finetune, extra=CUT),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, extra=GRADUAL, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, extra=GRADUAL, seeds=2),
 }

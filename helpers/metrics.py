@@ -138,7 +138,7 @@ def latency(
     runs = max(1, round(seconds / MIN_TIMINGS / once))
     timings = [timer.timeit(max(1, runs // 10)).mean for _ in range(MIN_TIMINGS if runs < 10 else 10 * MIN_TIMINGS)]
     low, median, high = np.percentile(timings, (25, 50, 75))
-    return Latency(1e3 * median, 1e3 * (high - low), batch_size)
+    return Latency(1e3 * float(median), 1e3 * float(high - low), batch_size)
 
 
 def measure(

@@ -113,7 +113,7 @@ METHODS = {  # label, colour, marker, line style
     "global": ("global", "C0", "o", "-"),
     "layer": ("the same share in each layer", "C7", "X", "--"),
     "sensitivity": ("shares from the sensitivity scan", "C6", "d", "-"),
-    "global, 2 % kept": ("global, 2 % of each layer kept", "C9", "*", "-."),
+    "global, 1 % kept": ("global, 1 % of each layer kept", "C9", "*", "-."),
     "global_unstructured": ("global_unstructured, L1", "C0", "o", "-"),
     "l1_unstructured": ("l1_unstructured", "C3", "D", "-"),
     "random_unstructured": ("random_unstructured", "C1", "s", "--"),
@@ -243,7 +243,7 @@ def scopes(rows: pd.DataFrame) -> Figure:
     own = rows[rows.method == "magnitude"]
     own = own.assign(method=own.scope)
     for ax, column, some in zip(axes, ("test_accuracy_before", "test_accuracy"), (own, own[own.steps > 0]), strict=True):
-        curves(ax, some, column, ("global", "global, 2 % kept", "sensitivity", "layer"))
+        curves(ax, some, column, ("global", "global, 1 % kept", "sensitivity", "layer"))
         reference_line(ax, rows, column)
     axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1), title="right after pruning")
     axes[1].set(title="after fine-tuning")

@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from .data import Dataset, Split
 from .metrics import count_macs
-from .models import ResidualBlock
+from .models import DepthPrunedNet, ResidualBlock, SimpleNet
 from .pruning import (
     SCAN_AMOUNTS,
     Criterion,
@@ -370,8 +370,8 @@ def widths_for_macs(
         prune_channels(pruned, amounts)
         return count_macs(shrink(pruned)) / whole
 
-    x = bisect(lambda x: share - left(at(x)), 0.0, 1.0, steps=14)  # MACs fall in steps: look on both sides of this one
-    return min((at(x), at(x + 2.0**-13)), key=lambda found: abs(left(found) - share))
+    x = bisect(lambda x: share - left(at(x)), 0.0, 1.0, steps=25)  # MACs fall in steps: look on both sides of this one
+    return min((at(x), at(x + 2.0**-24)), key=lambda found: abs(left(found) - share))
 
 
 # ---- depth
@@ -406,6 +406,29 @@ def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
     for name in names:
         smaller.set_submodule(name, nn.Identity())
     return smaller
+
+
+def bridge_layer(model: SimpleNet, images: Tensor) -> DepthPrunedNet:
+    """A `DepthPrunedNet` with the weights of a `SimpleNet`, whose last layer stands in for the two that it replaces.
+
+    It is the linear map from `layer2`'s outputs that comes closest to the logits, in the sense of least squares, on
+    `images` (uint8 [N, 3, H, W]).
+
+    Example:
+        >>> bridge_layer(SimpleNet(), torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)).layer3
+        Linear(in_features=128, out_features=10, bias=True)
+    """
+    shallow = DepthPrunedNet(model.layer1.in_features, model.layer4.out_features)
+    for name in ("layer1", "layer2"):
+        shallow.get_submodule(name).load_state_dict(model.get_submodule(name).state_dict())
+    with torch.no_grad():
+        x = images.float() / 255
+        inside = model.layer2(model.layer1(x.flatten(1)).relu()).relu()  # [N, 128]
+        inside = torch.cat([inside, torch.ones(len(inside), 1)], 1)  # [N, 129]: the last column is for the bias
+        solution = torch.linalg.lstsq(inside, model(x), driver="gelsd").solution  # [129, 10]
+        shallow.layer3.weight.copy_(solution[:-1].T)
+        shallow.layer3.bias.copy_(solution[-1])
+    return shallow
 
 
 def block_similarity(model: nn.Module, split: Split) -> dict[str, float]:

@@ -18,6 +18,7 @@ from helpers import (
     TaylorPruning,
     WidthPrunedNet,
     block_similarity,
+    bridge_layer,
     channel_groups,
     channel_scan,
     count_macs,
@@ -346,3 +347,16 @@ def test_the_channel_scan_prunes_one_group_at_a_time(digits, state_of, same_stat
     scan = channel_scan(model, few, (0.0, 0.5))
     assert list(scan) == list(channel_groups(model)) and same_state(before, state_of(model))
     assert all(accuracies[0] == evaluate(model, few).accuracy for accuracies in scan.values())
+
+
+def test_the_bridge_is_exact_where_it_can_be():
+    """Where the removed layer is linear on what comes in (all its units positive), one layer replaces two exactly."""
+    torch.manual_seed(0)
+    model = SimpleNet()
+    with torch.no_grad():
+        for parameter in (model.layer3.weight, model.layer3.bias):
+            parameter.abs_()
+    images = torch.randint(256, (400, 3, 32, 32), dtype=torch.uint8)
+    shallow = bridge_layer(model, images)
+    assert isinstance(shallow, DepthPrunedNet)
+    assert (outputs(model, images.float() / 255) - outputs(shallow, images.float() / 255)).abs().max() < 1e-3

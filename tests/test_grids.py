@@ -1,0 +1,96 @@
+"""Grids: every arm of a comparison gets the same, and every kind of run gives a row of the schema."""
+
+import pytest
+
+from helpers import grids
+from helpers.grids import COLUMNS, GRIDS
+from helpers.metrics import Latency
+from helpers.sweeps import run_one
+
+SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_configurations_are_distinct_and_alike(name):
+    grid = GRIDS[name]
+    everything = grid.everything
+    assert len({tuple(sorted(c.items(), key=str)) for c in everything}) == len(everything)
+    assert len({frozenset(c) for c in everything}) == 1 and set(everything[0]) <= set(grid.columns)
+    assert set(COLUMNS) <= set(grid.columns) and len(set(grid.columns)) == len(grid.columns)
+    assert grid.configurations.__doc__ and len({c["seed"] for c in everything}) == grid.seeds
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name not in ("gradual_pilot", "depth_width")])
+def test_every_arm_has_the_same_recipe_and_seeds(name):
+    arms = {}
+    for c in GRIDS[name].everything:
+        if c.get("epochs"):
+            arms.setdefault((c["epochs"], c["lr"]), {}).setdefault((c["method"], c["scope"]), set()).add(c["seed"])
+    for methods in arms.values():
+        assert len({frozenset(seeds) for seeds in methods.values()}) == 1
+
+
+def test_pilot_seeds_are_used_nowhere_else():
+    pilot = {c["seed"] for c in GRIDS["gradual_pilot"].everything}
+    assert all(pilot.isdisjoint({c["seed"] for c in grid.everything}) for name, grid in GRIDS.items() if name != "gradual_pilot")
+
+
+def one(name, **wanted):
+    """The first configuration of a grid with these values, made small."""
+    found = next(c for c in GRIDS[name].everything if all(c[k] == v for k, v in wanted.items()))
+    return found | SMALL | {"epochs": SMALL["epochs"] if found.get("epochs") else 0}
+
+
+RUNS = {
+    "dense": ("criteria", {"method": "dense"}),
+    "a criterion in each layer": ("criteria", {"method": "taylor", "scope": "layer", "target_sparsity": 0.8}),
+    "a minimum in each layer": ("criteria", {"method": "gradient", "scope": "global, 1 % kept", "target_sparsity": 0.98}),
+    "filters": ("criteria", {"method": "filters_l1", "target_sparsity": 0.5}),
+    "amounts from a scan": ("criteria", {"scope": "sensitivity", "target_sparsity": 0.8}),
+    "one layer alone": ("sensitivity", {"layer": "conv1", "target_sparsity": 0.8}),
+    "a built-in method": ("builtin_methods", {"method": "random_structured_dim1", "target_sparsity": 0.5}),
+    "gradual": ("gradual_pruning", {"schedule": "equal_steps_8", "target_sparsity": 0.9}),
+    "instant": ("gradual_pilot", {"schedule": "one_shot", "target_sparsity": 0.8}),
+    "uniform widths": ("depth_width", {"method": "width, uniform", "share": 0.5}),
+    "guided widths": ("depth_width", {"method": "width, guided", "share": 0.5}),
+    "widths from scratch": ("depth_width", {"method": "from scratch", "share": 0.5}),
+    "depth": ("depth_width", {"method": "depth", "blocks": 2}),
+    "as large as depth": ("depth_width", {"method": "width, equal MACs", "blocks": 2}),
+    "cut by hand": ("by_hand", {"method": "width"}),
+    "bridged by hand": ("by_hand", {"method": "depth"}),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
+    monkeypatch.setattr(grids, "SCAN_IMAGES", 40)
+    name, wanted = RUNS[kind]
+    grid, configuration = GRIDS[name], one(name, **wanted)
+    row = run_one(grid.run, configuration, "digits")
+    assert set(grid.columns) <= set(row)
+    assert 0 <= row["val_accuracy"] <= 1 and 0 <= row["test_accuracy"] <= 1
+    assert row["steps"] == round(configuration["epochs"] * 22) or kind == "widths from scratch"
+    if row["method"] not in ("dense", "depth") and isinstance(configuration["target_sparsity"], float) and "filter" not in kind:
+        close = 1e-3 if name not in ("sensitivity", "builtin_methods") else 1
+        assert abs(row["achieved_sparsity"] - configuration["target_sparsity"]) < close
+    if configuration.get("share"):
+        assert row["macs"] / row["dense_macs"] == pytest.approx(configuration["share"], rel=0.08)  # few channels here
+
+
+@pytest.mark.parametrize("variant", ["random mask", "no shuffling", "reset optimiser", "re-initialised"])
+def test_variants_of_gradual_pruning(variant):
+    schedule = "equal_steps_8" if variant == "reset optimiser" else "one_shot"
+    configuration = one("gradual_pilot", schedule=schedule, target_sparsity=0.8) | {"variant": variant}
+    row, plain = (run_one(grids.train_and_prune, c, "digits") for c in (configuration, configuration | {"variant": ""}))
+    assert row["achieved_sparsity"] == plain["achieved_sparsity"] and row["checkpoint"] == plain["checkpoint"]
+    assert row["steps"] == plain["steps"] + (2 * 22 if variant == "re-initialised" else 0)
+    assert row["val_accuracy"] != plain["val_accuracy"] or row["test_accuracy"] != plain["test_accuracy"]
+
+
+def test_a_network_as_fast_as_another(monkeypatch):
+    monkeypatch.setattr(grids, "latency", lambda network, size: Latency(grids.count_macs(network) / 1e6, 0.0, size))
+    model = grids.CifarNet(0.25).eval()
+    shallow = grids.drop_blocks(model, ["stage1.block1"])
+    found, reference = grids._as_fast_as(shallow, model)
+    assert reference == pytest.approx(grids.count_macs(shallow) / 1e6, abs=1e-4)
+    assert grids.count_macs(found) / grids.count_macs(shallow) == pytest.approx(1, abs=0.05)
