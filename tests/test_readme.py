@@ -29,12 +29,13 @@ def claims():
     yield "evaluation", f"**{speed[speed.method == 'evaluate, test set'].seconds.median():.1f} s**"
     epochs = speed[speed.method.str.startswith("train for")]
     yield "live training", f"**{epochs.val_accuracy.median():.1%}** in validation after {epochs.seconds.median():.0f} s"
+    if (REPOSITORY / "results" / "sweep_speed.csv").exists():
+        jobs = read_results("sweep_speed").groupby("jobs")
+        ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
+        overhead = jobs.overhead.median()[1]
+        yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.1%}"
     if figures.lacking("sparsity_curve"):
         return  # not measured to the end yet; the README says nothing of it
-    jobs = read_results("sweep_speed").groupby("jobs")
-    ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
-    overhead = jobs.overhead.median()[1]
-    yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.1%}"
     curve = read_results("sparsity_curve")
     for method, level in (("magnitude", 0.9), ("random", 0.9)):
         rows = curve[(curve.method == method) & (curve.target_sparsity == level)]
