@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.grids import GRIDS
 from helpers import load_dataset, output_path
-from helpers.grids import GRIDS, Grid
-from helpers.sweeps import read_rows, sweep
+from helpers.sweeps import Grid, read_rows, sweep
 from helpers.training import describe_device, pick_device
 
 RUNS, EPOCHS = 4, 0.25
@@ -32,13 +32,13 @@ def main():
     extra = (*curve.extra, "dense_epochs")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        warm = Grid(partial(short, 2), curve.run, extra)
+        warm = Grid(partial(short, 2), curve.run, curve.prepare, extra)
         sweep(warm, Path(folder) / "warm.csv", dataset=data.name, seeds=1, jobs=2)  # the dense network, the processes
         for turn in range(2):
             for jobs in (1, 2):
                 out = Path(folder) / f"{turn}-{jobs}.csv"
                 start = time.perf_counter()
-                sweep(Grid(partial(short, RUNS), curve.run, extra), out, dataset=data.name, seeds=1, jobs=jobs)
+                sweep(Grid(partial(short, RUNS), curve.run, curve.prepare, extra), out, dataset=data.name, seeds=1, jobs=jobs)
                 wall = time.perf_counter() - start
                 inside = sum(float(row["seconds"]) for row in read_rows(out))
                 rows.append({

@@ -1,6 +1,6 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> grids -> sweeps; plots draws what it is handed.
+Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> sweeps; plots draws what it is handed.
 """
 
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched

@@ -1,7 +1,7 @@
 """Grids of real trainings that survive anything: `python -m helpers.sweeps NAME --seeds N --jobs J`.
 
-A grid (`helpers.grids`) is a plain list of configurations; a run takes one and returns one row. The parent appends each row as its run finishes, so that a killed sweep loses at most the runs in
-flight, and the same command starts again where it stopped.
+A grid (`experiments.grids`) lists configurations; a run takes one and returns one row. The parent appends each row as its
+run finishes, so that a killed sweep loses at most the runs in flight, and the same command starts again where it stopped.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,8 +23,35 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from .data import REPOSITORY, DataError, Dataset, load_dataset
-from .grids import GRIDS, Grid, dense_network
 from .training import describe_device, pick_device
+
+COLUMNS = (
+    "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
+    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`configurations(seeds)` lists what to run; `run(configuration, data)` does one and returns its row.
+
+    `prepare(configuration, data)` makes what all runs of a width and seed share, once; `extra` columns follow the common ones.
+    """
+
+    configurations: Callable[[Iterable[int]], list[dict]]
+    run: Callable[[dict, Dataset], dict]
+    prepare: Callable[[dict, Dataset], object] | None = None
+    extra: tuple[str, ...] = ()
+    seeds: int = 5
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return COLUMNS + self.extra
+
+    @property
+    def everything(self) -> list[dict]:
+        """All configurations, with the grid's own number of seeds."""
+        return self.configurations(range(self.seeds))
 
 
 class ResultsError(RuntimeError):
@@ -123,9 +151,9 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
     }
 
 
-def _prepare(configuration: dict, dataset: str) -> None:
+def _prepare(prepare: Callable[[dict, Dataset], object], configuration: dict, dataset: str) -> None:
     _one_thread()
-    dense_network(configuration, _data(dataset))
+    prepare(configuration, _data(dataset))
 
 
 def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:
@@ -170,9 +198,10 @@ def sweep(
         todo = _remaining(configurations, read_rows(out, grid.columns), label, out)
         if not todo:
             return 0
-        dense = {(c["width"], c["seed"]): c for c in todo}.values()
+        shared = {(c["width"], c["seed"]): c for c in todo}.values() if grid.prepare else ()
         bar = {"unit": "run", "disable": True if os.environ.get("TQDM_DISABLE") else None, "smoothing": 0}
-        list(tqdm(parallel(delayed(_prepare)(c, dataset) for c in dense), total=len(dense), desc="dense networks", **bar))
+        prepared = parallel(delayed(_prepare)(grid.prepare, c, dataset) for c in shared)
+        list(tqdm(prepared, total=len(shared), desc="dense networks", **bar))
         if not out.exists() or out.stat().st_size == 0:
             _append(out, header)
         finished = parallel(delayed(run_one)(grid.run, c, dataset) for c in todo)
@@ -207,11 +236,11 @@ def default_out(name: str, dataset: str) -> Path:
     return REPOSITORY / ("results" if dataset == "cifar10" else "build/results") / f"{name}.csv"
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(grids: dict[str, Grid], arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.sweeps", description="Run a grid of trainings, or what is left of it."
     )
-    parser.add_argument("name", nargs="?", choices=GRIDS, help="the grid")
+    parser.add_argument("name", nargs="?", choices=grids, help="the grid")
     parser.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (default: the grid's own number)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="local processes, one thread each (default: all cores)")
     parser.add_argument("--scheduler", help="address of a Dask cluster, tcp://…")
@@ -220,13 +249,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--list", action="store_true", help="name the grids")
     options = parser.parse_args(arguments)
     if options.list:
-        for name, grid in GRIDS.items():
+        for name, grid in grids.items():
             print(f"{name:<24} {len(grid.everything):>4} runs  {grid.configurations.__doc__.strip()}")
         return
     if not options.name:
         parser.error("name a grid (--list shows them)")
     dataset = load_dataset().name
-    grid, out = GRIDS[options.name], options.out or default_out(options.name, dataset)
+    grid, out = grids[options.name], options.out or default_out(options.name, dataset)
     if options.dry_run:
         rows = read_rows(out, grid.columns)
         todo = _remaining(grid.configurations(range(options.seeds or grid.seeds)), rows, _data(dataset).label, out)
@@ -239,10 +268,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{out.name}: {count} runs added" if count else f"{out.name}: complete, nothing to run")
 
 
-def cli(arguments: list[str] | None = None) -> None:
+def cli(grids: dict[str, Grid], arguments: list[str] | None = None) -> None:
     """`main`, with expected errors as one line each."""
     try:
-        main(arguments)
+        main(grids, arguments)
     except (ResultsError, DataError, ValueError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -250,6 +279,7 @@ def cli(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    from experiments.grids import GRIDS
     from helpers import sweeps  # workers import this module by its name, not as __main__
 
-    sweeps.cli()
+    sweeps.cli(GRIDS)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from helpers import grids
-from helpers.grids import COLUMNS, GRIDS
+from experiments import runs
+from experiments.grids import GRIDS
 from helpers.metrics import Latency
-from helpers.sweeps import run_one
+from helpers.sweeps import COLUMNS, run_one
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
 
@@ -63,7 +63,7 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
-    monkeypatch.setattr(grids, "SCAN_IMAGES", 40)
+    monkeypatch.setattr(runs, "SCAN_IMAGES", 40)
     name, wanted = RUNS[kind]
     grid, configuration = GRIDS[name], one(name, **wanted)
     row = run_one(grid.run, configuration, "digits")
@@ -81,16 +81,16 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
 def test_variants_of_gradual_pruning(variant):
     schedule = "equal_steps_8" if variant == "reset optimiser" else "one_shot"
     configuration = one("gradual_pilot", schedule=schedule, target_sparsity=0.8) | {"variant": variant}
-    row, plain = (run_one(grids.train_and_prune, c, "digits") for c in (configuration, configuration | {"variant": ""}))
+    row, plain = (run_one(runs.train_and_prune, c, "digits") for c in (configuration, configuration | {"variant": ""}))
     assert row["achieved_sparsity"] == plain["achieved_sparsity"] and row["checkpoint"] == plain["checkpoint"]
     assert row["steps"] == plain["steps"] + (2 * 22 if variant == "re-initialised" else 0)
     assert row["val_accuracy"] != plain["val_accuracy"] or row["test_accuracy"] != plain["test_accuracy"]
 
 
 def test_a_network_as_fast_as_another(monkeypatch):
-    monkeypatch.setattr(grids, "latency", lambda network, size: Latency(grids.count_macs(network) / 1e6, 0.0, size))
-    model = grids.CifarNet(0.25).eval()
-    shallow = grids.drop_blocks(model, ["stage1.block1"])
-    found, reference = grids._as_fast_as(shallow, model)
-    assert reference == pytest.approx(grids.count_macs(shallow) / 1e6, abs=1e-4)
-    assert grids.count_macs(found) / grids.count_macs(shallow) == pytest.approx(1, abs=0.05)
+    monkeypatch.setattr(runs, "latency", lambda network, size: Latency(runs.count_macs(network) / 1e6, 0.0, size))
+    model = runs.CifarNet(0.25).eval()
+    shallow = runs.drop_blocks(model, ["stage1.block1"])
+    found, reference = runs._as_fast_as(shallow, model)
+    assert reference == pytest.approx(runs.count_macs(shallow) / 1e6, abs=1e-4)
+    assert runs.count_macs(found) / runs.count_macs(shallow) == pytest.approx(1, abs=0.05)

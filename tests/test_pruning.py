@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
+from experiments.runs import BUILTIN, prune_as_told
 from helpers import CifarNet, MagnitudePruning, RandomPruning, make_permanent, prunable_layers, prune_globally, sparsity, train
-from helpers.grids import BUILTIN, prune_as_told
 
 amounts = st.floats(0, 1)
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=3)

@@ -12,10 +12,11 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import grids, sweeps
+from experiments import runs
+from experiments.grids import GRIDS
+from helpers import sweeps
 from helpers.data import REPOSITORY
-from helpers.grids import GRIDS, Grid
-from helpers.sweeps import ResultsError, read_rows, sweep
+from helpers.sweeps import Grid, ResultsError, read_rows, sweep
 from tools.audit import audit
 
 
@@ -27,7 +28,8 @@ def tiny(seeds):
     return [common | {"method": method, "target_sparsity": level, "seed": seed} for seed in seeds for method, level in arms]
 
 
-TINY = Grid(tiny, grids.prune_and_finetune, extra=("epochs", "dense_epochs", "test_accuracy_before"), seeds=2)
+EXTRA = ("epochs", "dense_epochs", "test_accuracy_before")
+TINY = Grid(tiny, runs.prune_and_finetune, runs.dense_network, EXTRA, seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
 
 
@@ -93,7 +95,7 @@ ZYGOTE = """
 import os, signal, sys, time
 sys.path.insert(0, {tests!r})
 import test_sweeps
-from helpers import grids, sweeps
+from helpers import sweeps
 
 def half(path, content):
     with open(path, "ab") as file:
@@ -210,11 +212,11 @@ def test_a_failing_run_keeps_the_finished_ones(tmp_path):
     def run(configuration, data):
         if configuration["method"] == "random":
             raise RuntimeError("diverged")
-        return grids.prune_and_finetune(configuration, data)
+        return runs.prune_and_finetune(configuration, data)
 
     out = tmp_path / "tiny.csv"
     with pytest.raises(RuntimeError, match="diverged"):
-        sweep(Grid(tiny, run, TINY.extra), out, seeds=1)
+        sweep(Grid(tiny, run, runs.dense_network, EXTRA), out, seeds=1)
     assert [row["method"] for row in read_rows(out)] == ["dense", "magnitude", "magnitude"]
 
 
@@ -260,17 +262,17 @@ def command(*arguments):
 
 def test_command_lists_and_plans(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PRUNING_DATA", "digits")
-    sweeps.main(["--list"])
+    sweeps.main(GRIDS, ["--list"])
     shown = capsys.readouterr().out
     assert all(name in shown for name in GRIDS)
     out = tmp_path / "tiny.csv"
     monkeypatch.setitem(GRIDS, "tiny", TINY)
-    sweeps.main(["tiny", "--dry-run", "--out", str(out)])
+    sweeps.main(GRIDS, ["tiny", "--dry-run", "--out", str(out)])
     shown = capsys.readouterr().out
     assert shown.count("method=") == 12 and "no finished rows" in shown and not out.exists()
-    sweeps.main(["tiny", "--seeds", "1", "--jobs", "1", "--out", str(out)])
+    sweeps.main(GRIDS, ["tiny", "--seeds", "1", "--jobs", "1", "--out", str(out)])
     assert "6 runs added" in capsys.readouterr().out
-    sweeps.main(["tiny", "--dry-run", "--out", str(out)])
+    sweeps.main(GRIDS, ["tiny", "--dry-run", "--out", str(out)])
     shown = capsys.readouterr().out
     assert shown.count("method=") == 6 and "about 1 minutes" in shown
 

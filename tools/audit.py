@@ -4,9 +4,9 @@ import random
 import sys
 from pathlib import Path
 
+from experiments.grids import GRIDS
 from helpers import load_dataset
-from helpers.grids import GRIDS, Grid
-from helpers.sweeps import default_out, read_rows, run_one
+from helpers.sweeps import Grid, default_out, read_rows, run_one
 
 TOLERANCE = 0.005
 

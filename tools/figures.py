@@ -15,9 +15,9 @@ from torch.nn.utils import prune
 
 matplotlib.use("Agg")
 
+from experiments.grids import GRIDS  # noqa: E402
 from helpers import MagnitudePruning, load_cifar_net, plots, prunable_layers, prune_globally, prune_layers, sparsity  # noqa: E402
 from helpers.data import REPOSITORY  # noqa: E402
-from helpers.grids import GRIDS  # noqa: E402
 from helpers.sweeps import read_rows  # noqa: E402
 
 

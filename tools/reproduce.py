@@ -6,8 +6,8 @@ Stopped at any moment, the same command goes on.
 
 import sys
 
+from experiments.grids import GRIDS
 from helpers.data import REPOSITORY
-from helpers.grids import GRIDS
 from helpers.sweeps import cli, default_out, estimate, read_rows
 from tools import figures
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
         count = len(grid.everything)
         print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
     for name in GRIDS:
-        cli([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
+        cli(GRIDS, [name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
     figures.main(TARGET / "results", TARGET / "images")
 
 

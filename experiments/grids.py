@@ -1,0 +1,128 @@
+"""What is measured: each grid lists configurations, and `experiments.runs` turns one of them into a row.
+
+`python -m helpers.sweeps NAME` runs a grid. Behind the figures of the README and of the notebooks.
+"""
+
+from collections.abc import Iterable
+
+from helpers import CifarNet, prunable_layers
+from helpers.sweeps import Grid
+
+from .runs import BUILTIN, CRITERIA, cut_and_finetune, cut_by_hand, dense_network, prune_and_finetune, train_and_prune
+
+GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
+CUT = (
+    "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "parameters", "latency_ms_1", "latency_ms_256",
+    "reference_latency_ms", "test_accuracy_before",
+)  # fmt: skip
+
+
+def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
+    """Global magnitude and random pruning at five levels, two epochs of fine-tuning, and the dense network as long."""
+    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "schedule": "one_shot", "lr": 0.1, "epochs": 2}
+    points = [(method, level) for method in ("magnitude", "random") for level in (0.5, 0.8, 0.9, 0.95, 0.98)]
+    return [
+        common | {"method": method, "target_sparsity": level, "seed": seed}
+        for seed in seeds
+        for method, level in [("dense", 0.0), *points]
+    ]
+
+
+def builtin_methods(seeds: Iterable[int]) -> list[dict]:
+    """Every built-in method of torch.nn.utils.prune in all layers, at six levels, without fine-tuning."""
+    common = {"model": "CifarNet", "width": 0.5, "schedule": "one_shot"}
+    arms = [
+        common | {"scope": "global" if "global" in method else "layer", "method": method, "target_sparsity": level}
+        for method in ("global_unstructured", *BUILTIN)
+        for level in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+    ]
+    return [arm | {"seed": seed} for seed in seeds for arm in arms]
+
+
+def criteria(seeds: Iterable[int]) -> list[dict]:
+    """Every criterion, globally and layer by layer, at five levels; two epochs of fine-tuning at 80, 95 and 98 %."""
+    common = {"model": "CifarNet", "width": 0.5, "schedule": "one_shot"}
+    arms = [(method, scope) for method in CRITERIA if method != "filters_l1" for scope in ("global", "layer")]
+    arms += [
+        ("filters_l1", "layer"),
+        ("magnitude", "sensitivity"),
+        ("magnitude", "global, 1 % kept"),
+        ("gradient", "global, 1 % kept"),
+    ]
+    points = [("dense", "global", 0.0), *((*arm, level) for level in (0.95, 0.8, 0.98, 0.5, 0.9) for arm in arms)]
+    tuned = {"lr": 0.1, "epochs": 2}
+    return [
+        common | {"method": method, "scope": scope, "target_sparsity": level, "seed": seed}
+        | (tuned if level not in (0.5, 0.9) else {"lr": "", "epochs": 0})
+        for seed in seeds
+        for method, scope, level in points
+    ]  # fmt: skip
+
+
+def sensitivity(seeds: Iterable[int]) -> list[dict]:
+    """Each layer alone, pruned by magnitude at five levels, without fine-tuning."""
+    common = {"model": "CifarNet", "width": 0.5, "method": "magnitude", "scope": "one layer", "schedule": "one_shot"}
+    return [
+        common | {"layer": layer, "target_sparsity": level, "seed": seed}
+        for seed in seeds
+        for layer in prunable_layers(CifarNet(0.1))
+        for level in (0.2, 0.4, 0.6, 0.8, 0.9)
+    ]
+
+
+def depth_width(seeds: Iterable[int]) -> list[dict]:
+    """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds)."""
+    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": "", "lr": 0.1, "epochs": 3}
+    shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
+    scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
+    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs", "width, equal latency")]
+    three = [*scratch, *blocks, (1.0, "dense", "", 0)]
+    return [
+        common | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
+        for seed in seeds
+        for width, method, share, k in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]
+    ]
+
+
+def by_hand(seeds: Iterable[int]) -> list[dict]:
+    """The fully connected trio: cut in width and depth with the weights carried over, and from scratch."""
+    methods = ("dense", "width", "depth", "width, from scratch", "depth, from scratch")
+    common = {"model": "SimpleNet", "scope": "units", "schedule": "one_shot", "target_sparsity": "", "lr": 0.05}
+    return [common | {"method": method, "epochs": 1, "dense_epochs": 4, "seed": seed} for seed in seeds for method in methods]
+
+
+def _gradual(seeds: Iterable[int], points: Iterable[tuple], epochs: float = 3) -> list[dict]:
+    """Configurations of `train_and_prune` for (method, schedule, until, variant, sparsity, lr) points."""
+    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "epochs": epochs}
+    names = ("method", "schedule", "until", "variant", "target_sparsity", "lr")
+    return [common | dict(zip(names, point, strict=True)) | {"seed": seed} for seed in seeds for point in points]
+
+
+def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
+    """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds."""
+    rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
+    return _gradual(seeds, [("magnitude", name, 0.6, "", level, 0.1) for level in (0.9, 0.98) for name in rounds])
+
+
+PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
+PILOT_RATES = (0.05, 0.1, 0.2)
+ARMS = {"instant": "one_shot", "gradual": "equal_steps_8", "cubic": "cubic_8"}
+
+
+def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
+    """Peak learning rates for each arm of gradual against instant, on two pilot seeds, at 80 and 95 %."""
+    arms = [("magnitude", name, 0.6, "", level) for level in (0.8, 0.95) for name in ARMS.values()]
+    points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
+    return _gradual([PILOT_SEED + seed for seed in seeds], points)
+
+
+GRIDS = {
+    "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, dense_network, ("epochs", "test_accuracy_before")),
+    "builtin_methods": Grid(builtin_methods, prune_and_finetune, dense_network),
+    "criteria": Grid(criteria, prune_and_finetune, dense_network, ("epochs", "test_accuracy_before", "prune_seconds")),
+    "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
+    "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "parameters")),
+    "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
+    "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL, seeds=10),
+    "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),
+}
