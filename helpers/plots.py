@@ -154,8 +154,8 @@ def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
     )
 
 
-def _label_line(ax: plt.Axes, text: str, height: float) -> None:
-    ax.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), va="bottom", fontsize=9, color="0.3")
+def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
+    ax.annotate(text, (x, height), xycoords=("axes fraction", "data"), va=va, fontsize=9, color="0.3")
 
 
 def sparsity_curve(rows: pd.DataFrame) -> Figure:
@@ -202,8 +202,8 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
         curves(ax, rows, "accuracy_before", methods)
         ax.set_title(title)
         ax.axhline(0.1, color="0.7", lw=1)
-        ax.legend(frameon=False, fontsize=9, loc="upper right")
-    _label_line(axes[0], "guessing", 0.1)
+        ax.legend(frameon=False, fontsize=9, loc="center left" if ax is axes[0] else "upper right")
+    _label_line(axes[0], "guessing", 0.095, x=0.4, va="top")
     axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
     fig.suptitle(f"right after pruning, no fine-tuning; mean, 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
     return fig
