@@ -194,6 +194,34 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     return fig
 
 
+def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figure:
+    """Sparsity by optimiser step for schedules given as (step, sparsity) pairs, up to the last of `total` steps."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    for k, (name, own) in enumerate(pairs.items()):
+        steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
+        ax.step(steps, [*levels, levels[-1]], where="post", ls=("-", "--", "-.", ":")[k % 4], marker="oD^v"[k % 4], label=name)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
+    ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
+def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
+    """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
+    fig, ax = plt.subplots(figsize=(7.5, 4))
+    for k, (name, own) in enumerate(runs.items()):
+        style = {"color": f"C{k}", "marker": "oD^v"[k % 4]}
+        ax.plot(*zip(*own, strict=True), ls=("-", "--", "-.", ":")[k % 4], markersize=4, label=name, **style)
+        ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), ls="", markersize=5, **style)
+    ax.axhline(dense, color="0.35", ls=":")
+    _label_line(ax, f"dense, before: {dense:.1%}", dense)
+    _label_line(ax, "when each is pruned", 1.04, x=0.68)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel="optimiser step", ylabel="validation accuracy", ylim=(0, 1.06 + 0.04 * len(runs)), yticks=np.linspace(0, 1, 6))
+    ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
 def builtin_methods(rows: pd.DataFrame) -> Figure:
     """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
