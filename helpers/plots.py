@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from .metrics import Measurement
 from .pruning import SparsityReport
 from .stats import mean_ci
 
@@ -219,6 +220,28 @@ def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="validation accuracy", ylim=(0, 1.06 + 0.04 * len(runs)), yticks=np.linspace(0, 1, 6))
     ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
+def relative_costs(measured: dict[str, Measurement]) -> Figure:
+    """Parameters, MACs, bytes and latencies of networks as shares of the first one's; accuracy beside each name."""
+    reference, *others = measured.items()
+    names = [name for name in reference[1].rows() if name not in ("accuracy", "nonzero")]
+    fig, ax = plt.subplots(figsize=(8, 3.6))
+    for k, (title, m) in enumerate(others):
+        shares = [m.rows()[name] / reference[1].rows()[name] for name in names]
+        places = np.arange(len(names)) + (k - (len(others) - 1) / 2) * 0.8 / len(others)
+        bars = ax.bar(
+            places, shares, 0.8 / len(others), color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {m.accuracy:.1%}"
+        )
+        ax.bar_label(bars, fmt=lambda v: f"{v:.0%}", fontsize=8.5)
+    ax.axhline(1, color="0.35", ls=":")
+    _label_line(ax, f"{reference[0]}: {reference[1].accuracy:.1%}", 1.0)
+    ax.set_xticks(range(len(names)), [name.replace("_", " ").replace("latency ms", "latency") for name in names])
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(ylabel=f"share of {reference[0]}")
+    ax.margins(y=0.15)
+    ax.legend(frameon=False, ncols=len(others), loc="upper right", title="accuracy, no fine-tuning")
     return fig
 
 
