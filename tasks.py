@@ -92,6 +92,11 @@ def test(*arguments):
     )  # fmt: skip
 
 
+def test_browser():
+    """Run notebook 03 in JupyterLab in a headless Chromium, move its slider; screenshots in build/browser/."""
+    call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", PRUNING_BROWSER="1")
+
+
 def lab():
     """Open JupyterLab on the notebooks."""
     call(PYTHON, "-m", "jupyterlab", "notebooks")
@@ -135,12 +140,13 @@ def lint():
     call(PYTHON, "-m", "ruff", "format", "--check", ".")
 
 
-COMMANDS = {f.__name__: f for f in (setup, check, run, test, lab, data, outputs, figures, reproduce, audit, bench, lint)}
+FUNCTIONS = (setup, check, run, test, test_browser, lab, data, outputs, figures, reproduce, audit, bench, lint)
+COMMANDS = {f.__name__.replace("_", "-"): f for f in FUNCTIONS}
 
 
 def main(name=None, *arguments):
     if name not in COMMANDS:
-        lines = ["  %-10s %s" % (key, f.__doc__.splitlines()[0]) for key, f in COMMANDS.items()]
+        lines = ["  %-12s %s" % (key, f.__doc__.splitlines()[0]) for key, f in COMMANDS.items()]
         raise SystemExit("usage: python tasks.py NAME\n" + "\n".join(lines))
     if name != "check":  # it works before anything else does
         setup()

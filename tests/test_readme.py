@@ -61,7 +61,7 @@ def test_images_have_alt_text():
 
 def test_named_commands_exist():
     for path in DOCUMENTS:
-        for name in re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.MULTILINE):
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(), re.MULTILINE):
             assert name in tasks.COMMANDS, f"{path.name}: make {name}"
 
 

@@ -155,6 +155,18 @@ def test_a_notebook_with_fewer_executed_cells_fails(tmp_path, cells, passes, par
     assert ("INCOMPLETE NOTEBOOK 01_x.ipynb: 1 of 2" in done.stdout) != passes, done.stdout
 
 
+def test_notebooks_of_one_name_are_counted_apart(tmp_path):
+    """As notebooks/01_….ipynb and notebooks/solutions/01_….ipynb."""
+    (tmp_path / "solutions").mkdir()
+    write(tmp_path / "01_x.ipynb", "1", "2", "3")
+    write(tmp_path / "solutions" / "01_x.ipynb", "1", "# NBVAL_SKIP\n2")
+    command = [sys.executable, "-m", "pytest", "-p", "tools.gate", "--nbval-lax", "--nbval-current-env", "-q", "."]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and done.stdout.count("INCOMPLETE NOTEBOOK 01_x.ipynb: 1 of 2") == 1
+    assert done.stdout.count("INCOMPLETE") == 1, done.stdout
+
+
 def test_an_empty_selection_of_cells_is_no_success(tmp_path):
     """A notebook of which nbval collects nothing at all."""
     write(tmp_path / "01_x.ipynb", "1")

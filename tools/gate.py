@@ -14,20 +14,21 @@ def code_cells(path: Path) -> int:
 class Gate:
     def __init__(self, config: pytest.Config):
         self.config = config
-        self.passed: Counter[str] = Counter()
+        self.passed: Counter[Path] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         notebook, marker, _ = report.nodeid.partition(".ipynb::")
         if marker and report.when == "call" and report.passed:
-            self.passed[f"{Path(notebook).name}.ipynb"] += 1
+            self.passed[Path(self.config.rootpath, f"{notebook}.ipynb").resolve()] += 1
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         wanted = [Path(self.config.invocation_params.dir, argument.split("::")[0]) for argument in self.config.args]
         notebooks = [path for place in wanted for path in (sorted(place.rglob("*.ipynb")) if place.is_dir() else [place])]
+        ran = {path: self.passed[path.resolve()] for path in notebooks}
         self.short = [
-            f"{path.name}: {self.passed[path.name]} of {code_cells(path)} code cells ran and passed"
+            f"{path.name}: {ran[path]} of {code_cells(path)} code cells ran and passed"
             for path in notebooks
-            if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts and self.passed[path.name] < code_cells(path)
+            if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts and ran[path] < code_cells(path)
         ]
         if self.short and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -119,11 +119,11 @@ def run() -> int:
 
 
 def outputs(names: list[str]) -> None:
-    """Refresh the committed outputs of the named notebooks (all by default), one after the other."""
+    """Refresh the committed outputs of the named notebooks (all by default) and of their solutions, one after the other."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    for source in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+    for source in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("[0-9]*.ipynb")):
         if not names or source.stem in names or source.stem[:2] in names:
-            print(f"  {source.stem:<32} {execute(source, source, os.cpu_count() or 1):6.1f} s", flush=True)
+            print(f"  {source.relative_to(NOTEBOOKS)!s:<42} {execute(source, source, os.cpu_count() or 1):6.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,201 @@
+"""What holds for the collection as a whole: figures can be read at the size in which they are shown, cards tell the time that
+was measured, and every link leads somewhere."""
+
+import ast
+import base64
+import re
+import struct
+import unicodedata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import matplotlib.font_manager
+import nbformat
+import pandas as pd
+import pytest
+
+from helpers import plots
+from helpers.data import REPOSITORY
+from tools.figures import FIGURES
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
+PAGES = NOTEBOOKS + sorted((REPOSITORY / "notebooks" / "solutions").glob("[0-9]*.ipynb")) + sorted(REPOSITORY.glob("*.md"))
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+# ---- fonts
+
+SMALLEST = 8  # points, as a reader sees them: 96 pixels are an inch on the screen
+SHOWN = 900  # pixels: JupyterLab's output area on a laptop of 1366, file browser open (tests/test_browser.py looks)
+ARGUMENTS = {"fontsize", "size", "labelsize", "titlesize", "title_fontsize", "legend_fontsize"}
+
+
+def font_sizes() -> dict[str, list[float]]:
+    """For each function of helpers.plots the font sizes, in points, that it names; its own and those of functions it calls."""
+    functions = {
+        node.name: node for node in ast.parse(Path(plots.__file__).read_text()).body if isinstance(node, ast.FunctionDef)
+    }
+
+    def of(name):
+        found = []
+        for node in ast.walk(functions[name]):
+            if isinstance(node, ast.keyword) and node.arg in ARGUMENTS:
+                assert isinstance(node.value, ast.Constant), f"{name}: {node.arg} is not a number"
+                found.append(float(node.value.value))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
+                found += of(node.func.id)
+        return found
+
+    return {name: of(name) for name in functions}
+
+
+def default_size() -> float:
+    """The smallest text of a figure that names no size: ticks, labels, legend or title."""
+    names = ("font.size", "xtick.labelsize", "ytick.labelsize", "axes.labelsize", "legend.fontsize", "axes.titlesize")
+    properties = matplotlib.font_manager.FontProperties
+    return min(properties(size=plots.plt.rcParams[name]).get_size_in_points() for name in names)
+
+
+def shown_points(points: float, width: int) -> float:
+    """What is left of a font size when a picture of `width` pixels is fitted into the page."""
+    return points * plots.plt.rcParams["savefig.dpi"] / 96 * min(1, SHOWN / width)
+
+
+def png_width(content: bytes) -> int:
+    return struct.unpack(">I", content[16:20])[0]
+
+
+def committed_figures():
+    """(where, functions of helpers.plots behind it, width in pixels) of each picture in a notebook or in images/."""
+    for path in NOTEBOOKS:
+        for cell in read(path).cells:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    names = set(re.findall(r"plots\.(\w+)\(", cell.source)) - {"show"}
+                    yield f"{path.stem}: {output.metadata['image/png']['alt']}", names, output.data["image/png"]
+    for path in sorted((REPOSITORY / "images").glob("*.png")):
+        yield path.name, {FIGURES[path.stem][1].__name__}, path.read_bytes()
+
+
+def test_text_in_figures_can_be_read():
+    sizes, default, checked = font_sizes(), default_size(), 0
+    for where, names, picture in committed_figures():
+        width = png_width(base64.b64decode(picture) if isinstance(picture, str) else picture)
+        assert names, f"{where}: drawn by none of helpers.plots"
+        points = shown_points(min([default, *(size for name in names for size in sizes.get(name, []))]), width)
+        assert points >= SMALLEST, f"{where}: {points:.1f} points when it is fitted into {SHOWN} pixels"
+        checked += 1
+    assert checked >= len(NOTEBOOKS)
+
+
+def test_a_wide_figure_with_small_text_would_be_noticed():
+    assert shown_points(8.5, 1045) >= SMALLEST > shown_points(8.5, 1200)
+    assert min(font_sizes()["image_grid"]) == 8.5 and 9 in font_sizes()["sparsity_curve"]  # in reference_line
+
+
+# ---- times
+
+
+def minutes(text: str) -> int:
+    """Running minutes on a card: "15 minutes' reading; 3 minutes' running", or "… 3 min running"."""
+    return int(re.search(r"(\d+) min[a-z']* running", text).group(1))
+
+
+def cards() -> dict[str, int]:
+    return {path.stem: minutes(read(path).cells[0].source) for path in NOTEBOOKS}
+
+
+def test_the_readme_tells_the_same_times_as_the_cards():
+    readme = (REPOSITORY / "README.md").read_text()
+    for stem, told in cards().items():
+        (line,) = [line for line in readme.splitlines() if line.startswith("|") and f"notebooks/{stem}.ipynb" in line]
+        assert minutes(line) == told, stem
+
+
+def fair(card: int, seconds: float) -> bool:
+    """Within a factor of 2; a card says at least one minute."""
+    return 0.5 <= card / max(1.0, seconds / 60) <= 2
+
+
+@pytest.mark.skipif(not (REPOSITORY / "results" / "notebook_seconds.csv").exists(), reason="not measured yet")
+def test_cards_tell_the_time_that_was_measured():
+    """Against the rows of benchmarks/notebook_seconds.py; nothing is timed here."""
+    rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")
+    rows = rows[rows.dataset.str.startswith("CIFAR-10")]
+    assert len(rows)
+    for stem, seconds in rows.groupby("notebook").seconds.median().items():
+        assert fair(cards()[stem], seconds), f"{stem}: the card says {cards()[stem]} min, {seconds:.0f} s were measured"
+
+
+def test_a_wrong_card_would_be_noticed():
+    assert fair(1, 20) and fair(2, 200) and not fair(1, 200) and not fair(3, 60)
+
+
+# ---- links
+
+
+def markdown(path: Path) -> str:
+    """A page's text without code, in which brackets are no links."""
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text()
+    return re.sub(r"`[^`\n]*`", "`code`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def headings(path: Path) -> list[str]:
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    else:
+        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """Where # may point to: as GitHub writes it on a .md page, as JupyterLab does in a notebook."""
+    if path.suffix == ".ipynb":
+        return {re.sub(r"[*`]", "", heading).replace(" ", "-") for heading in headings(path)}
+    plain = [re.sub(r"[*`]|\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings(path)]
+    letters = ("".join(c for c in heading if c in " -_" or unicodedata.category(c)[0] in "LN") for heading in plain)
+    return {heading.replace(" ", "-") for heading in letters}
+
+
+def broken(target: str, page: Path) -> str | None:
+    """What is wrong with a link on a page, or None. Addresses elsewhere are judged by their form: nothing is fetched."""
+    if re.match(r"[a-z]+:", target):
+        parts = urlsplit(target)
+        return None if parts.scheme == "https" and "." in parts.netloc and " " not in target else "no https address"
+    place, _, anchor = target.partition("#")
+    path = (page.parent / unquote(place)).resolve() if place else page
+    if not path.exists():
+        return "no such file"
+    if not path.is_relative_to(REPOSITORY.resolve()):
+        return "outside the repository"
+    if anchor and unquote(anchor) not in anchors(path):
+        return f"{path.name} has no such heading"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_every_link_resolves(page):
+    targets = re.findall(r"\]\(([^)\s]+)\)", markdown(page))
+    targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", markdown(page))
+    problems = {target: broken(target, page) for target in targets if broken(target, page)}
+    assert problems == {}
+
+
+def test_broken_links_would_be_noticed():
+    page = REPOSITORY / "README.md"
+    assert broken("notebooks/01_train_cifar10.ipynb#The-network", page) is None and broken("#settings", page) is None
+    for target in (
+        "notebooks/09.ipynb",
+        "notebooks/01_train_cifar10.ipynb#The-wreck",
+        "#set",
+        "http://x.org",
+        "https://x",
+        "../x",
+    ):
+        assert broken(target, page), target
