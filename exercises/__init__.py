@@ -15,7 +15,20 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from helpers import CifarNet, Criterion, MagnitudePruning, evaluate, prunable_layers, prune_globally, prune_layers, sparsity
+from helpers import (
+    CifarNet,
+    Criterion,
+    MagnitudePruning,
+    count_macs,
+    evaluate,
+    prunable_layers,
+    prune_channels,
+    prune_globally,
+    prune_layers,
+    residual_blocks,
+    shrink,
+    sparsity,
+)
 from helpers.data import Dataset, Split
 
 
@@ -360,3 +373,83 @@ def check_relative(answer: type[Criterion], model: nn.Module, sample: Split) -> 
         accuracies[name] = f"{name} {evaluate(network, sample).accuracy:.1%}"
     shares = [share for *_, share in sparsity(relative).rows()][:-1]
     return f"at 70 % your layers lose between {min(shares):.0%} and {max(shares):.0%}; accuracy: {', '.join(accuracies.values())}"
+
+
+# ---- notebook 05
+
+
+@self_check("put the smaller network there")
+def check_without_blocks(answer: nn.Module, model: nn.Module, sample: Split) -> str:
+    """The network without both residual blocks of its last stage."""
+    network = _model(answer, "a network")
+    left, all_blocks = residual_blocks(network), residual_blocks(model)
+    if left == all_blocks:
+        raise Wrong("all blocks are there: drop_blocks leaves its argument as it is and returns a smaller copy")
+    still, lost = ([name for name in all_blocks if (name in left) == there] for there in (True, False))
+    if any(name.startswith("stage3") for name in still):
+        raise Wrong(f"it still has {', '.join(name for name in still if name.startswith('stage3'))}")
+    if others := [name for name in lost if not name.startswith("stage3")]:
+        raise Wrong(f"{', '.join(others)} went too: only the blocks of stage3 are asked for")
+    parameters = 1 - _count(network.parameters()) / _count(model.parameters())
+    macs = 1 - count_macs(network) / count_macs(model)
+    accuracies = f"{evaluate(model, sample).accuracy:.1%} -> {evaluate(network, sample).accuracy:.1%}"
+    return f"that saves {parameters:.0%} of the parameters and {macs:.0%} of the MACs, {accuracies} without fine-tuning"
+
+
+@self_check("put a dictionary of amounts there, {group: share of its channels, …}")
+def check_half_the_macs(answer: Mapping, model: nn.Module) -> str:
+    """Amounts for `prune_channels` that leave half of the MACs (within 3 %) and all channels of `conv1`."""
+    if not isinstance(answer, Mapping):
+        raise Wrong(f"a dictionary is wanted, this is {type(answer).__name__}")
+    pruned = copy.deepcopy(model)
+    prune_channels(pruned, dict(answer))
+    small = shrink(pruned)
+    share = count_macs(small) / count_macs(model)
+    if small.conv1.out_channels < model.conv1.out_channels:
+        raise Wrong(f"conv1 keeps {small.conv1.out_channels} of its {model.conv1.out_channels} channels: leave it out")
+    if abs(share - 0.5) <= 0.015:
+        return f"{share:.1%} of the MACs are left, with {', '.join(f'{amount:.0%}' for amount in sorted(set(answer.values())))} fewer channels"
+    if share < 0.35:
+        raise Wrong(f"{share:.1%} of the MACs are left: most layers lose outputs and inputs, so half of both is a quarter")
+    raise Wrong(f"{share:.1%} of the MACs are left, {'too many' if share > 0.5 else 'too few'}")
+
+
+# ---- notebook 06
+
+
+@self_check("put a list of (step, sparsity) pairs there")
+def check_schedule(answer: Sequence) -> str:
+    """For 100 steps and a target of 80 %: half of the target before the first step, the rest at half of the steps."""
+    if not isinstance(answer, Sequence) or not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in answer):
+        raise Wrong("a list of pairs is wanted, such as [(0, 0.1), (10, 0.2)]")
+    if len(answer) != 2:
+        raise Wrong(f"two prunings are wanted, these are {len(answer)}")
+    (first, low), (second, high) = answer
+    if (low, high) == (0.4, 0.4):
+        raise Wrong("the second sparsity is what is reached then, not the portion that is added")
+    if (low, high) == (0.4, 0.667):
+        raise Wrong("sparsities count all weights, not what remains")
+    if (low, high) != (0.4, 0.8):
+        raise Wrong(f"it goes to {low:.0%} and then to {high:.0%}; half of the target is 40 %, the target 80 %")
+    if (first, second) != (0, 50):
+        raise Wrong(
+            f"it prunes before steps {first} and {second}; the first step is number 0, half of 100 steps are over before step 50"
+        )
+    return "prune_iteratively takes this list as it is"
+
+
+@self_check("put the amount there, a share in 0..1")
+def check_round_amount(answer: float) -> str:
+    """The amount of each of eight rounds of `l1_unstructured` that together prune 90 %."""
+    amount = _number(answer)
+    if not 0 < amount < 1:
+        raise Wrong(f"{amount} is no share between 0 and 1")
+    reached = 1 - (1 - amount) ** 8
+    if abs(reached - 0.9) < 0.002:
+        return f"eight times {amount:.1%} of what remains is {reached:.1%}"
+    why = (
+        "an eighth of 90 % would do if amounts counted all weights; they count what remains"
+        if abs(amount - 0.1125) < 0.002
+        else ""
+    )
+    raise Wrong(f"eight rounds of it reach {reached:.1%}, not 90 %" + (f": {why}" if why else ""))

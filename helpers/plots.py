@@ -236,12 +236,13 @@ def relative_costs(measured: dict[str, Measurement]) -> Figure:
         )
         ax.bar_label(bars, fmt=lambda v: f"{v:.0%}", fontsize=8.5)
     ax.axhline(1, color="0.35", ls=":")
-    _label_line(ax, f"{reference[0]}: {reference[1].accuracy:.1%}", 1.0)
-    ax.set_xticks(range(len(names)), [name.replace("_", " ").replace("latency ms", "latency") for name in names])
+    ax.set_xticks(range(len(names)), [name.replace("_ms", "").replace("_", " ").replace("macs", "MACs") for name in names])
     ax.yaxis.set_major_formatter(_PERCENT)
-    ax.set(ylabel=f"share of {reference[0]}")
-    ax.margins(y=0.15)
-    ax.legend(frameon=False, ncols=len(others), loc="upper right", title="accuracy, no fine-tuning")
+    ax.set(
+        ylabel=f"share of {reference[0]}", title=f"with accuracy, no fine-tuning ({reference[0]}: {reference[1].accuracy:.1%})"
+    )
+    ax.margins(y=0.25)
+    ax.legend(frameon=False, ncols=len(others), loc="upper left")
     return fig
 
 

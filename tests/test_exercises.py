@@ -190,6 +190,10 @@ def biases(names, amount=0.5, which=(nn.Linear, nn.BatchNorm2d), name="bias", ea
     return network
 
 
+def the_same(names, amount, *, conv1=False):
+    return {name: amount for name in h.channel_groups(names["model"]) if conv1 or name != "conv1"}
+
+
 WRONG = {
     "check_parameters": [
         (lambda n: sum(t.numel() for t in h.CifarNet(0.25).state_dict().values()), "buffers"),
@@ -259,6 +263,37 @@ WRONG = {
         (criterion(lambda w: w.abs() / 0.8), "20 times as large"),
         (criterion(lambda w: w.abs().mean()), "one number for each weight"),
         (0.5, "a subclass of Criterion"),
+    ],
+    "check_without_blocks": [
+        (lambda n: n["model"], "returns a smaller copy"),
+        (lambda n: h.drop_blocks(n["model"], ["stage3.block1"]), "still has stage3.block2"),
+        (
+            lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])),
+            "stage1.block1, stage2.block1, stage2.block2 went too",
+        ),
+        (2, "a network is wanted"),
+    ],
+    "check_half_the_macs": [
+        (lambda n: the_same(n, 0.5), "half of both is a quarter"),
+        (lambda n: the_same(n, 0.3, conv1=True), "conv1 keeps 22"),
+        (lambda n: the_same(n, 0.2), "too many"),
+        (lambda n: the_same(n, 0.38), "too few"),
+        ({"conv7": 0.3}, "no group of channels"),
+        (0.3, "a dictionary is wanted"),
+    ],
+    "check_schedule": [
+        ([(0, 0.4), (50, 0.4)], "not the portion"),
+        ([(0, 0.4), (50, 0.667)], "not what remains"),
+        ([(0, 0.5), (50, 0.8)], "half of the target is 40 %"),
+        ([(1, 0.4), (50, 0.8)], "number 0"),
+        ([(0, 0.8)], "these are 1"),
+        ([0, 50], "a list of pairs"),
+    ],
+    "check_round_amount": [
+        (0.9 / 8, "they count what remains"),
+        (0.5, "99.6%"),
+        (25, "no share"),
+        ("a quarter", "one number is wanted"),
     ],
 }
 
