@@ -128,9 +128,10 @@ def audit():
 
 
 def bench():
-    """Measure training speed against the loop that most tutorials ship, and the experiment runner."""
+    """Measure training against the loop that most tutorials ship, the experiment runner, and a pruned network."""
     call(PYTHON, "-m", "benchmarks.train_speed")
     call(PYTHON, "-m", "benchmarks.sweep_speed")
+    call(PYTHON, "-m", "benchmarks.pruned_speed")
 
 
 def lint():

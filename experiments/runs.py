@@ -27,7 +27,7 @@ from helpers.pruning import (
 )
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
-from helpers.training import autocast, evaluate, seed_everything, steps_in, to_float, train, trained
+from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
@@ -46,6 +46,21 @@ def fingerprint(model: nn.Module) -> str:
     for value in model.state_dict().values():
         check = zlib.crc32(value.cpu().numpy().tobytes(), check)
     return f"{check:08x}"
+
+
+def _from_dense(configuration: dict, data: Dataset) -> tuple[CifarNet, dict]:
+    """The dense network, and the row so far: the configuration and which weights the run starts from."""
+    model = dense_network(configuration, data)
+    return model, configuration | {"checkpoint": f"{model.facts['checkpoint']}:{fingerprint(model)}"}
+
+
+def _after(model: nn.Module, data: Dataset, history: History) -> dict:
+    """The columns that every run ends with."""
+    return {
+        "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": history.steps,
+        "batch_size": history.recipe.get("batch_size", ""), "val_accuracy": evaluate(model, data.val).accuracy,
+        "test_accuracy": evaluate(model, data.test).accuracy,
+    }  # fmt: skip
 
 
 CRITERIA = {  # method -> criterion of a sparsity and a seed
@@ -106,23 +121,15 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     `accuracy_before` is validation accuracy, `test_accuracy_before` test accuracy, both between pruning and fine-tuning.
     The method "dense" prunes nothing and is trained as long.
     """
-    model = dense_network(configuration, data)
-    checkpoint, seed = f"{model.facts['checkpoint']}:{fingerprint(model)}", configuration["seed"]
+    model, row = _from_dense(configuration, data)
     start = time.perf_counter()
     prune_as_told(model, configuration, data)
-    prune_seconds = round(time.perf_counter() - start, 3)
-    val, test = before = [evaluate(model, split).accuracy for split in (data.val, data.test)]
-    steps, batch_size = 0, ""
+    row = {"lr": ""} | row | {"prune_seconds": round(time.perf_counter() - start, 3)} | _after(model, data, History())
+    row |= {"accuracy_before": row["val_accuracy"], "test_accuracy_before": row["test_accuracy"]}
     if configuration.get("epochs"):
-        recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed}
-        history = train(model, data, validate=False, progress=False, **recipe)
-        steps, batch_size = history.steps, history.recipe["batch_size"]
-        val, test = (evaluate(model, split).accuracy for split in (data.val, data.test))
-    return {"lr": ""} | configuration | {
-        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": steps, "batch_size": batch_size,
-        "accuracy_before": before[0], "test_accuracy_before": before[1], "val_accuracy": val, "test_accuracy": test,
-        "prune_seconds": prune_seconds,
-    }  # fmt: skip
+        recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")}
+        row |= _after(model, data, train(model, data, validate=False, progress=False, **recipe))
+    return row
 
 
 def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
@@ -134,9 +141,8 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     "width, equal latency" are uniform, as large or as fast (at batch 256) as "depth". Latencies: one thread, fp32.
     """
     method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
-    model = dense_network(configuration, data)
-    checkpoint, whole = f"{model.facts['checkpoint']}:{fingerprint(model)}", model
-    few, dropped, reference = data.val.subset(SCAN_IMAGES), [], ""
+    model, row = _from_dense(configuration, data)
+    whole, few, dropped, reference = model, data.val.subset(SCAN_IMAGES), [], ""
     if configuration["blocks"]:
         without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
         dropped = sorted(without, key=without.get, reverse=True)[: configuration["blocks"]]
@@ -150,20 +156,17 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
         scan = (channel_scan(model, few), evaluate(model, few).accuracy) if method == "width, guided" else ()
         prune_channels(model, widths_for_macs(model, share, *scan))
         model = shrink(model)
-    val, test = before = [evaluate(model, split).accuracy for split in (data.val, data.test)]
+    row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
     recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"]}
     if method == "from scratch":
         _start_again(model, seed)
         recipe = {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS)}
-    history = train(model, data, seed=seed, validate=False, progress=False, **recipe)
-    val, test = (evaluate(model, split).accuracy for split in (data.val, data.test))
-    times = {f"latency_ms_{size}": round(latency(model, size).median, 4) for size in (1, 256)}
-    left, all_weights = (sparsity(network).size for network in (model, whole))
-    return configuration | times | {
-        "checkpoint": checkpoint, "achieved_sparsity": round(1 - left / all_weights, 6), "steps": history.steps,
-        "batch_size": history.recipe["batch_size"], "accuracy_before": before[0], "test_accuracy_before": before[1],
-        "val_accuracy": val, "test_accuracy": test, "macs": count_macs(model), "dense_macs": count_macs(whole),
-        "parameters": sum(p.numel() for p in model.parameters()), "dropped": " ".join(dropped), "reference_latency_ms": reference,
+    row |= _after(model, data, train(model, data, seed=seed, validate=False, progress=False, **recipe))
+    row |= {f"latency_ms_{size}": round(latency(model, size).median, 4) for size in (1, 256)}
+    return row | {
+        "achieved_sparsity": round(1 - sparsity(model).size / sparsity(whole).size, 6),
+        "macs": count_macs(model), "dense_macs": count_macs(whole), "parameters": sum(p.numel() for p in model.parameters()),
+        "dropped": " ".join(dropped), "reference_latency_ms": reference,
     }  # fmt: skip
 
 
@@ -208,10 +211,8 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
             model = shrink(model)
         before = evaluate(model, data.val).accuracy
         history = train(model, data, epochs=epochs, lr=configuration["lr"] / 4, **recipe)
-    return configuration | {
-        "checkpoint": "", "width": "", "achieved_sparsity": 0.0, "steps": history.steps, "batch_size": history.recipe["batch_size"],
-        "accuracy_before": before, "val_accuracy": evaluate(model, data.val).accuracy,
-        "test_accuracy": evaluate(model, data.test).accuracy, "parameters": sum(p.numel() for p in model.parameters()),
+    return configuration | _after(model, data, history) | {
+        "checkpoint": "", "width": "", "accuracy_before": before, "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
 
 
@@ -231,20 +232,16 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
     `test_accuracy_batch_statistics` reads the same network with BatchNorm statistics of test batches: a mistake, measured.
     """
     method, variant, seed, target = (configuration[name] for name in ("method", "variant", "seed", "target_sparsity"))
-    model = dense_network(configuration, data)
-    checkpoint = f"{model.facts['checkpoint']}:{fingerprint(model)}"
+    model, row = _from_dense(configuration, data)
     recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed, "validate": False, "progress": False}
-    before = ""
+    row["accuracy_before"] = ""
     if method == "dense":
         history = train(model, data, **recipe)
     elif variant == "re-initialised":
         prune_to(model, target)
         model = _new_weights_under_the_masks(model, seed)
-        history = train(
-            model,
-            data,
-            **recipe | {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS), "lr": None},
-        )
+        recipe["epochs"] += configuration.get("dense_epochs", DENSE_EPOCHS)
+        history = train(model, data, **recipe | {"lr": None})
     else:
         schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"])
         criterion = (lambda count: RandomPruning(count, seed)) if variant == "random mask" else MagnitudePruning
@@ -252,7 +249,7 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         if configuration["schedule"] == "one_shot":
             pruned = copy.deepcopy(model)
             prune_to(pruned, target, criterion)
-            before = evaluate(pruned, data.val).accuracy
+            row["accuracy_before"] = evaluate(pruned, data.val).accuracy
 
         def on_step(step: int, optimiser: torch.optim.Optimizer) -> None:
             if variant == "reset optimiser" and step in prunings:
@@ -260,12 +257,8 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
 
         recipe["shuffle"] = variant != "no shuffling"
         history = prune_iteratively(model, data, schedule, criterion=criterion, on_step=on_step, **recipe)
-    return configuration | {
-        "checkpoint": checkpoint, "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": history.steps,
-        "batch_size": history.recipe["batch_size"], "accuracy_before": before, "val_accuracy": evaluate(model, data.val).accuracy,
-        "test_accuracy": evaluate(model, data.test).accuracy,
-        "test_accuracy_batch_statistics": _accuracy_with_batch_statistics(model, data),
-    }  # fmt: skip
+    row |= _after(model, data, history)
+    return row | {"test_accuracy_batch_statistics": _accuracy_with_batch_statistics(model, data)}
 
 
 def _new_weights_under_the_masks(model: CifarNet, seed: int) -> CifarNet:

@@ -3,42 +3,19 @@
 Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> sweeps; plots draws what it is handed.
 """
 
+# isort: off
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
 from .metrics import Latency, Measurement, count_macs, file_bytes, latency, measure
 from .models import CheckpointError, CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, load_cifar_net, save_cifar_net
-from .pruning import (
-    Criterion,
-    GradientPruning,
-    MagnitudePruning,
-    PercentilePruning,
-    RandomPruning,
-    SparsityReport,
-    TaylorPruning,
-    amounts_from_sensitivity,
-    make_permanent,
-    prunable_layers,
-    prune_globally,
-    prune_layers,
-    saliency_scores,
-    sensitivity_scan,
-    sparsity,
-)  # fmt: skip
+from .pruning import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
+from .pruning import SparsityReport, make_permanent, prunable_layers, prune_globally, prune_layers, saliency_scores, sparsity
+from .pruning import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from .storage import load_pruned, save_pruned
-from .surgery import (
-    ChannelGroup,
-    SurgeryError,
-    block_similarity,
-    bridge_layer,
-    channel_groups,
-    channel_scan,
-    drop_blocks,
-    prune_channels,
-    residual_blocks,
-    shrink,
-    widths_for_macs,
-)
+from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
+from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
 from .training import Evaluation, History, evaluate, load_pretrained, predict, seed_everything, train, trained
+# isort: on
 
 __all__ = [
     "ChannelGroup", "CheckpointError", "CifarNet", "Criterion", "DataError", "Dataset", "DepthPrunedNet", "Evaluation",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from .metrics import Measurement
 from .pruning import SparsityReport
 from .stats import mean_ci
 
@@ -154,8 +155,8 @@ def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
     )
 
 
-def _label_line(ax: plt.Axes, text: str, height: float) -> None:
-    ax.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), va="bottom", fontsize=9, color="0.3")
+def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
+    ax.annotate(text, (x, height), xycoords=("axes fraction", "data"), va=va, fontsize=9, color="0.3")
 
 
 def sparsity_curve(rows: pd.DataFrame) -> Figure:
@@ -194,6 +195,56 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     return fig
 
 
+def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figure:
+    """Sparsity by optimiser step for schedules given as (step, sparsity) pairs, up to the last of `total` steps."""
+    fig, ax = plt.subplots(figsize=(6.5, 3.2))
+    for k, (name, own) in enumerate(pairs.items()):
+        steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
+        ax.step(steps, [*levels, levels[-1]], where="post", ls=("-", "--", "-.", ":")[k % 4], marker="oD^v"[k % 4], label=name)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
+    ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
+def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
+    """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
+    fig, ax = plt.subplots(figsize=(7.5, 4))
+    for k, (name, own) in enumerate(runs.items()):
+        style = {"color": f"C{k}", "marker": "oD^v"[k % 4]}
+        ax.plot(*zip(*own, strict=True), ls=("-", "--", "-.", ":")[k % 4], markersize=4, label=name, **style)
+        ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), ls="", markersize=5, **style)
+    ax.axhline(dense, color="0.35", ls=":")
+    _label_line(ax, f"dense, before: {dense:.1%}", dense)
+    _label_line(ax, "when each is pruned", 1.04, x=0.68)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(xlabel="optimiser step", ylabel="validation accuracy", ylim=(0, 1.06 + 0.04 * len(runs)), yticks=np.linspace(0, 1, 6))
+    ax.legend(frameon=False, loc="lower right")
+    return fig
+
+
+def relative_costs(measured: dict[str, Measurement]) -> Figure:
+    """Parameters, MACs, bytes and latencies of networks as shares of the first one's; accuracy beside each name."""
+    reference, *others = measured.items()
+    names = [name for name in reference[1].rows() if name not in ("accuracy", "nonzero")]
+    fig, ax = plt.subplots(figsize=(8, 3.6))
+    for k, (title, m) in enumerate(others):
+        shares = [m.rows()[name] / reference[1].rows()[name] for name in names]
+        places = np.arange(len(names)) + (k - (len(others) - 1) / 2) * 0.8 / len(others)
+        bars = ax.bar(
+            places, shares, 0.8 / len(others), color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {m.accuracy:.1%}"
+        )
+        ax.bar_label(bars, fmt=lambda v: f"{v:.0%}", fontsize=8.5)
+    ax.axhline(1, color="0.35", ls=":")
+    _label_line(ax, f"{reference[0]}: {reference[1].accuracy:.1%}", 1.0)
+    ax.set_xticks(range(len(names)), [name.replace("_", " ").replace("latency ms", "latency") for name in names])
+    ax.yaxis.set_major_formatter(_PERCENT)
+    ax.set(ylabel=f"share of {reference[0]}")
+    ax.margins(y=0.15)
+    ax.legend(frameon=False, ncols=len(others), loc="upper right", title="accuracy, no fine-tuning")
+    return fig
+
+
 def builtin_methods(rows: pd.DataFrame) -> Figure:
     """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
@@ -202,8 +253,8 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
         curves(ax, rows, "accuracy_before", methods)
         ax.set_title(title)
         ax.axhline(0.1, color="0.7", lw=1)
-        ax.legend(frameon=False, fontsize=9, loc="upper right")
-    _label_line(axes[0], "guessing", 0.1)
+        ax.legend(frameon=False, fontsize=9, loc="center left" if ax is axes[0] else "upper right")
+    _label_line(axes[0], "guessing", 0.095, x=0.4, va="top")
     axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
     fig.suptitle(f"right after pruning, no fine-tuning; mean, 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
     return fig

@@ -12,6 +12,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy import optimize
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
@@ -606,13 +607,27 @@ def sensitivity_scan(model: nn.Module, split: Split, amounts: Sequence[float] = 
         >>> sensitivity_scan(model, data.val)["conv1"]  # doctest: +SKIP
         [0.83, 0.82, 0.79, 0.64, 0.31]
     """
-    found: dict[str, list[float]] = {name: [] for name in prunable_layers(model)}
-    for name in found:
-        for amount in amounts:
-            pruned = copy.deepcopy(up_to_date(model))
-            prune_layers({pruned.get_submodule(name): [MagnitudePruning(amount=float(amount))]})
-            found[name].append(evaluate(pruned, split).accuracy)
-    return found
+
+    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
+        prune_layers({pruned.get_submodule(name): [MagnitudePruning(amount)]})
+
+    return scan(model, split, prunable_layers(model), amounts, prune_one)
+
+
+def scan(
+    model: nn.Module,
+    split: Split,
+    names: Iterable[str],
+    amounts: Sequence[float],
+    prune_one: Callable[[nn.Module, str, float], None],
+) -> dict[str, list[float]]:
+    """Accuracy on `split` after `prune_one(copy, name, amount)`, for each name and amount alone."""
+
+    def accuracy(name: str, amount: float) -> float:
+        prune_one(pruned := copy.deepcopy(up_to_date(model)), name, float(amount))
+        return evaluate(pruned, split).accuracy
+
+    return {name: [accuracy(name, amount) for amount in amounts] for name in names}
 
 
 def shares_at_loss(
@@ -645,16 +660,8 @@ def amounts_from_sensitivity(
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])
     shares = shares_at_loss({name: scan[name] for name in layers}, amounts, dense_accuracy)
-    loss = bisect(lambda loss: np.array(shares(loss)) @ sizes - total * sizes.sum(), 0.0, 2.0)
+    loss = optimize.bisect(lambda loss: np.array(shares(loss)) @ sizes - total * sizes.sum(), 0.0, 2.0)
     counts = np.minimum(sizes, np.floor(np.array(shares(loss)) * sizes).astype(int))
     for _ in range(abs(missing := round(total * sizes.sum()) - counts.sum())):  # what rounding left
         counts[np.argmax(sizes - counts if missing > 0 else counts)] += np.sign(missing)
     return {layer: int(count) for layer, count in zip(layers.values(), counts, strict=True)}
-
-
-def bisect(excess: Callable[[float], float], low: float, high: float, steps: int = 50) -> float:
-    """The largest value found in [low, high] at which a rising function is not above zero."""
-    for _ in range(steps):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
-    return low

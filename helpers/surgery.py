@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from scipy import optimize
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
@@ -20,21 +21,22 @@ from .pruning import (
     SCAN_AMOUNTS,
     Criterion,
     MagnitudePruning,
-    bisect,
     make_permanent,
     masked_parameter,
     refresh,
     saliency_scores,
+    scan,
     shares_at_loss,
     up_to_date,
 )
-from .training import evaluate, predict
+from .training import predict
 
 _SAME_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)  # zeros stay zeros
 _SAME_CALLS = {F.relu, torch.relu, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, "relu", "relu_", "contiguous"}
 _ADD = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _NORMALISE = {operator.sub, operator.truediv, operator.mul, torch.sub, torch.div}  # of the input images
 _FLATTEN = {torch.flatten, "flatten"}
+STEP = 2.0**-24  # how closely a share of the channels is searched for
 
 
 class SurgeryError(ValueError):
@@ -322,13 +324,7 @@ def channel_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN
         >>> channel_scan(model, data.val)["stage3.block2.conv1"]  # doctest: +SKIP
         [0.83, 0.83, 0.82, 0.80, 0.77]
     """
-    found: dict[str, list[float]] = {name: [] for name in channel_groups(model)}
-    for name in found:
-        for amount in amounts:
-            pruned = copy.deepcopy(up_to_date(model))
-            prune_channels(pruned, {name: float(amount)})
-            found[name].append(evaluate(pruned, split).accuracy)
-    return found
+    return scan(model, split, channel_groups(model), amounts, lambda pruned, name, amount: prune_channels(pruned, {name: amount}))
 
 
 def widths_for_macs(
@@ -370,8 +366,11 @@ def widths_for_macs(
         prune_channels(pruned, amounts)
         return count_macs(shrink(pruned)) / whole
 
-    x = bisect(lambda x: share - left(at(x)), 0.0, 1.0, steps=25)  # MACs fall in steps: look on both sides of this one
-    return min((at(x), at(x + 2.0**-24)), key=lambda found: abs(left(found) - share))
+    if left(at(1.0)) >= share:
+        return at(1.0)
+    x = optimize.bisect(lambda x: share - left(at(x)), 0.0, 1.0, xtol=STEP)
+    sides = (at(max(0.0, x - STEP)), at(x + STEP))  # MACs fall in steps: look on both sides of this one
+    return min(sides, key=lambda found: abs(left(found) - share))
 
 
 # ---- depth
@@ -440,19 +439,13 @@ def block_similarity(model: nn.Module, split: Split) -> dict[str, float]:
     """
     found: dict[str, list[Tensor]] = {name: [] for name in residual_blocks(model)}
 
-    def watch(name):
+    def watch(name: str):
         def hook(module, inputs, output):
-            found[name].append(F.cosine_similarity(before.pop(name).flatten(1), output.float().flatten(1)).cpu())
+            found[name].append(F.cosine_similarity(inputs[0].float().flatten(1), output.float().flatten(1)).cpu())
 
-        return hook
+        return model.get_submodule(name).register_forward_hook(hook)
 
-    before: dict[str, Tensor] = {}
-
-    def keep(name):
-        return lambda module, inputs: before.__setitem__(name, inputs[0].detach().float().clone())
-
-    handles = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in found]
-    handles += [model.get_submodule(name).register_forward_hook(watch(name)) for name in found]
+    handles = [watch(name) for name in found]
     try:
         predict(model, split.images)
     finally:

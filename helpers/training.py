@@ -27,7 +27,6 @@ from .data import REPOSITORY, Dataset, Split, watched
 from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
 
 PRECISIONS = ("auto", "fp32", "bf16")
-SCHEDULES = ("triangular", "one_cycle")
 DIGITS_EPOCHS = 4
 
 
@@ -165,7 +164,6 @@ def train(
     momentum: float = 0.85,
     weight_decay: float = 5e-4,
     label_smoothing: float = 0.1,
-    schedule: str = "triangular",
     warmup: float = 0.2,
     shift: int = 4,
     flip: bool | None = None,
@@ -187,8 +185,7 @@ def train(
         seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
         batch_size: default 500 (CIFAR-10: 90 steps an epoch), for small sets 64.
         lr: peak learning rate; default 0.4 for 500 images, in proportion to the batch size.
-        schedule: "triangular" (up over the share `warmup` of the steps, then down to zero in a straight line) or
-            "one_cycle" (the same with cosine flanks; Smith 2018, arXiv:1803.09820).
+        warmup: the learning rate rises over this share of the steps, then falls to zero, both in straight lines.
         weight_decay: on weights of two dimensions or more; BatchNorm and biases have none.
         shift: random shift by up to so many pixels, reflected at the border. `flip`: random mirror image; default:
             on CIFAR-10 only, since mirrored digits are other signs.
@@ -215,7 +212,6 @@ def train(
     _check(epochs > 0, "epochs", epochs, "more than 0")
     _check(isinstance(batch_size, int) and batch_size > 1, "batch_size", batch_size, "a whole number above 1")
     _check(lr >= 0, "lr", lr, "0 or more")
-    _check(schedule in SCHEDULES, "schedule", schedule, f"one of {', '.join(SCHEDULES)}")
     _check(0 <= warmup <= 1, "warmup", warmup, "in [0, 1]")
     _check(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "in [0, 1)")
     _check(0 <= shift < 32, "shift", shift, "in [0, 32)")
@@ -227,13 +223,13 @@ def train(
     model.train()
 
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
-    rate = _schedule(schedule, warmup, total)
+    rate = _rate(warmup, total)
     optimiser = _optimiser(model, lr, momentum, weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout, shuffle=shuffle)
     history = History(recipe={
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing, "schedule": schedule, "warmup": warmup, "shift": shift, "flip": flip,
+        "label_smoothing": label_smoothing, "warmup": warmup, "shift": shift, "flip": flip,
         "cutout": cutout, "shuffle": shuffle, "seed": seed,
     })  # fmt: skip
     start = time.perf_counter()
@@ -347,13 +343,11 @@ def to_float(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device).contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
-def _schedule(schedule: str, warmup: float, total: int) -> Callable[[int], float]:
+def _rate(warmup: float, total: int) -> Callable[[int], float]:
     peak = warmup * total
 
     def rate(step: int) -> float:
-        x = (step + 1) / (peak + 1) if step < peak else (total - step) / (total - peak)
-        x = min(1.0, x)
-        return x if schedule == "triangular" else (1 - math.cos(math.pi * x)) / 2
+        return min(1.0, (step + 1) / (peak + 1) if step < peak else (total - step) / max(total - peak, 1e-9))
 
     return rate
 

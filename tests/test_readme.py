@@ -33,7 +33,7 @@ def claims():
         jobs = read_results("sweep_speed").groupby("jobs")
         ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
         overhead = jobs.overhead.median()[1]
-        yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.1%}"
+        yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.2%}"
     if figures.lacking("sparsity_curve"):
         return  # not measured to the end yet; the README says nothing of it
     curve = read_results("sparsity_curve")

@@ -20,12 +20,11 @@ def fresh(width=0.1, seed=0):
 # ---- train
 
 
-@pytest.mark.parametrize("schedule", training.SCHEDULES)
-def test_same_seed_same_bits(digits, state_of, same_state, schedule):
+def test_same_seed_same_bits(digits, state_of, same_state):
     states = []
     for seed in (3, 3, 4):
         model = fresh()
-        train(model, digits, epochs=1.5, seed=seed, schedule=schedule, cutout=4, flip=True, validate=False)
+        train(model, digits, epochs=1.5, seed=seed, cutout=4, flip=True, validate=False)
         states.append(state_of(model))
     assert same_state(states[0], states[1])
     assert not same_state(states[0], states[2])
@@ -106,9 +105,9 @@ def test_cutout_hides_one_square(side, seed):
         assert hidden.sum() == rows * columns and 0 < rows <= side and 0 < columns <= side
 
 
-@given(st.sampled_from(training.SCHEDULES), st.floats(0, 1), st.integers(1, 500))
-def test_schedule_rises_once_and_falls_to_zero(schedule, warmup, total):
-    rate = training._schedule(schedule, warmup, total)
+@given(st.floats(0, 1), st.integers(1, 500))
+def test_rate_rises_once_and_falls_to_zero(warmup, total):
+    rate = training._rate(warmup, total)
     rates = [rate(step) for step in range(total)]
     assert all(0 < r <= 1 for r in rates) and max(rates) > 0.5 - 1e-9
     top = rates.index(max(rates))
@@ -128,7 +127,7 @@ def test_no_weight_decay_on_norms_and_biases():
     ("name", "value"),
     [
         ("epochs", 0), ("epochs", -1), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1),
-        ("lr", math.nan), ("schedule", "cosine"), ("warmup", 1.1), ("label_smoothing", 1), ("shift", 32),
+        ("lr", math.nan), ("warmup", 1.1), ("label_smoothing", 1), ("shift", 32),
         ("cutout", 33), ("precision", "fp8"),
     ],
 )  # fmt: skip
