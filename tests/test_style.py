@@ -71,10 +71,11 @@ def png_width(content: bytes) -> int:
 def committed_figures():
     """(where, functions of helpers.plots behind it, width in pixels) of each picture in a notebook or in images/."""
     for path in NOTEBOOKS:
+        names = set()
         for cell in read(path).cells:
+            names = set(re.findall(r"plots\.(\w+)\(", cell.source)) - {"show"} or names  # or drawn in a cell before
             for output in cell.get("outputs", []):
                 if "image/png" in output.get("data", {}):
-                    names = set(re.findall(r"plots\.(\w+)\(", cell.source)) - {"show"}
                     yield f"{path.stem}: {output.metadata['image/png']['alt']}", names, output.data["image/png"]
     for path in sorted((REPOSITORY / "images").glob("*.png")):
         yield path.name, {FIGURES[path.stem][1].__name__}, path.read_bytes()
@@ -115,9 +116,15 @@ def test_the_readme_tells_the_same_times_as_the_cards():
         assert minutes(line) == told, stem
 
 
-def fair(card: int, seconds: float) -> bool:
-    """Within a factor of 2; a card says at least one minute."""
-    return 0.5 <= card / max(1.0, seconds / 60) <= 2
+def fair(card: int, seconds: float, cpu_seconds: float) -> bool:
+    """Within a factor of 2 of what was measured; a card says at least one minute.
+
+    On a machine that did nothing else, `seconds` is the time. Where other work ran, two idle cores would have needed between
+    half of the processors' time and all of it.
+    """
+    slowest = max(60.0, min(seconds, cpu_seconds))
+    fastest = min(max(60.0, cpu_seconds / 2), slowest)
+    return fastest / 2 <= 60 * card <= 2 * slowest
 
 
 @pytest.mark.skipif(not (REPOSITORY / "results" / "notebook_seconds.csv").exists(), reason="not measured yet")
@@ -126,12 +133,14 @@ def test_cards_tell_the_time_that_was_measured():
     rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")
     rows = rows[rows.dataset.str.startswith("CIFAR-10")]
     assert len(rows)
-    for stem, seconds in rows.groupby("notebook").seconds.median().items():
-        assert fair(cards()[stem], seconds), f"{stem}: the card says {cards()[stem]} min, {seconds:.0f} s were measured"
+    for row in rows.itertuples():
+        card = cards()[row.notebook]
+        assert fair(card, row.seconds, row.cpu_seconds), f"{row.notebook}: the card says {card} min, measured {row.seconds:.0f} s"
 
 
 def test_a_wrong_card_would_be_noticed():
-    assert fair(1, 20) and fair(2, 200) and not fair(1, 200) and not fair(3, 60)
+    assert fair(1, 20, 30) and fair(2, 200, 390) and fair(3, 900, 600)
+    assert not fair(1, 200, 390) and not fair(3, 60, 110) and not fair(2, 900, 600)
 
 
 # ---- links
@@ -185,6 +194,15 @@ def test_every_link_resolves(page):
     targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", markdown(page))
     problems = {target: broken(target, page) for target in targets if broken(target, page)}
     assert problems == {}
+
+
+def test_the_glossary_shows_every_term_somewhere():
+    """test_every_link_resolves sees to it that the sections exist."""
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", (REPOSITORY / "GLOSSARY.md").read_text(), re.MULTILINE)
+    terms = [term.lower() for term, *_ in rows]
+    assert 12 <= len(terms) == len(set(terms)) <= 20
+    assert all(re.search(r"\]\(notebooks/\d\d_\w+\.ipynb#[^)]+\)", place) for *_, place in rows)
+    assert "(GLOSSARY.md)" in (REPOSITORY / "README.md").read_text()
 
 
 def test_broken_links_would_be_noticed():
