@@ -34,6 +34,16 @@ def claims():
         ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
         overhead = jobs.overhead.median()[1]
         yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.2%}"
+    pruned = read_results("pruned_speed")
+    macs = pruned.groupby("network").macs.first()
+    fewer = macs["dense"] / macs["half the channels"]
+    times = pruned[pruned.batch_size == 256].groupby(["threads", "network"]).median_ms.median().unstack()
+    faster = times["dense"] / times["half the channels"]
+    told = [
+        f"**{faster[n]:.1f} times** faster on {n} thread{'s' * (n > 1)} ({faster[n] / fewer:.2f} of the reduction)"
+        for n in (1, 2)
+    ]
+    yield "pruned speed", f"{fewer:.1f} times fewer MACs: {told[0]}, {told[1]}"
     if figures.lacking("sparsity_curve"):
         return  # not measured to the end yet; the README says nothing of it
     curve = read_results("sparsity_curve")
