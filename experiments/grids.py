@@ -8,9 +8,23 @@ from collections.abc import Iterable
 from helpers import CifarNet, prunable_layers
 from helpers.sweeps import Grid
 
-from .runs import BUILTIN, CRITERIA, cut_and_finetune, cut_by_hand, dense_network, prune_and_finetune, train_and_prune
+from .runs import (
+    BUILTIN,
+    CRITERIA,
+    DEPLOYED_SEEDS,
+    cut_and_finetune,
+    cut_by_hand,
+    dense_network,
+    deploy,
+    prune_and_finetune,
+    train_and_prune,
+)
 
 GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
+DEPLOYED = (
+    "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
+    "zipped_bytes", "latency_ms_1", "latency_ms_256", "threads",
+)  # fmt: skip
 CUT = (
     "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "parameters", "latency_ms_1", "latency_ms_256",
     "reference_latency_ms", "test_accuracy_before",
@@ -84,6 +98,31 @@ def depth_width(seeds: Iterable[int]) -> list[dict]:
     ]
 
 
+def deployed(seeds: Iterable[int]) -> list[dict]:
+    """Networks of depth_width and gradual_pruning as ONNX files, in fp32 and (without masks) in int8."""
+    cut = [
+        c | {"until": "", "variant": "", "source": "depth_width", "network": _cut_name(c)}
+        for c in depth_width(seeds)
+        if c["method"] in ("dense", "depth", "width, equal MACs", "width, uniform", "from scratch")
+    ]
+    masked = [
+        c | {"share": "", "blocks": "", "source": "gradual_pruning", "network": f"half width, {c['target_sparsity']:.0%} masked"}
+        for c in gradual_pruning(seeds)
+        if c["schedule"] == "one_shot"
+    ]
+    both = [c | {"precision": "int8", "network": c["network"] + ", int8"} for c in cut]
+    return [c | {"precision": "fp32"} for c in cut + masked] + both
+
+
+def _cut_name(c: dict) -> str:
+    """What the reader calls a network of `depth_width`."""
+    if c["width"] == 0.5:
+        share = f", {c['share']:.0%} of the MACs" if c["share"] else ""
+        return f"half width{share}{', from scratch' if c['method'] == 'from scratch' else ''}"
+    without = f"without {c['blocks']} block{'s' if c['blocks'] > 1 else ''}"
+    return {"dense": "dense", "depth": without}.get(c["method"], f"narrower, MACs as {without}")
+
+
 def by_hand(seeds: Iterable[int]) -> list[dict]:
     """The fully connected trio: cut in width and depth with the weights carried over, and from scratch."""
     methods = ("dense", "width", "depth", "width, from scratch", "depth, from scratch")
@@ -123,6 +162,7 @@ GRIDS = {
     "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
+    "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),
 }

@@ -1,14 +1,18 @@
 """What one run of a grid does: a configuration goes in, a row comes out. `experiments.grids` lists the configurations."""
 
 import copy
+import gzip
+import json
+import tempfile
 import time
 import zlib
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from helpers.data import Dataset
+from helpers.data import REPOSITORY, Dataset
 from helpers.metrics import count_macs, latency
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.pruning import (
@@ -26,11 +30,14 @@ from helpers.pruning import (
     up_to_date,
 )
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
+DEPLOYED_SEEDS = 3
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
+SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98)  # up to the highest total that a grid asks of it
 KEPT = 0.01  # of each layer's weights, in the scope "global, 1 % kept"
 
 
@@ -61,6 +68,34 @@ def _after(model: nn.Module, data: Dataset, history: History) -> dict:
         "batch_size": history.recipe.get("batch_size", ""), "val_accuracy": evaluate(model, data.val).accuracy,
         "test_accuracy": evaluate(model, data.test).accuracy,
     }  # fmt: skip
+
+
+FACTS = (
+    "model",
+    "width",
+    "method",
+    "scope",
+    "schedule",
+    "target_sparsity",
+    "share",
+    "blocks",
+    "lr",
+    "epochs",
+    "dense_epochs",
+    "seed",
+)
+
+
+def kept(configuration: dict, data: Dataset) -> Path:
+    """Where a fine-tuned network of a configuration is kept, for the grid `deploy`: a file in build/networks."""
+    told = [data.label, torch.__version__, *(str(configuration.get(name, "")) for name in FACTS)]
+    return REPOSITORY / "build" / "networks" / f"kept-{zlib.crc32(json.dumps(told).encode()):08x}.pth"
+
+
+def _keep(model: nn.Module, configuration: dict, data: Dataset) -> None:
+    """Keep the networks of the first seeds, which `deploy` measures."""
+    if configuration["seed"] < DEPLOYED_SEEDS and not configuration.get("variant"):
+        save_pruned(model, kept(configuration, data), data=data.label)
 
 
 CRITERIA = {  # method -> criterion of a sparsity and a seed
@@ -101,7 +136,8 @@ def prune_as_told(model: CifarNet, configuration: dict, data: Dataset) -> None:
                 BUILTIN[method](layer, amount)
     elif scope == "sensitivity":
         few = data.val.subset(SCAN_IMAGES)
-        counts = amounts_from_sensitivity(model, sensitivity_scan(model, few), evaluate(model, few).accuracy, amount)
+        scan = sensitivity_scan(model, few, SCAN_AMOUNTS)
+        counts = amounts_from_sensitivity(model, scan, evaluate(model, few).accuracy, amount, SCAN_AMOUNTS)
         prune_layers({layer: [MagnitudePruning(count)] for layer, count in counts.items()})
     else:
         criterion = CRITERIA[method](amount, seed)
@@ -162,6 +198,7 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
         _start_again(model, seed)
         recipe = {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS)}
     row |= _after(model, data, train(model, data, seed=seed, validate=False, progress=False, **recipe))
+    _keep(model, configuration, data)
     row |= {f"latency_ms_{size}": round(latency(model, size).median, 4) for size in (1, 256)}
     return row | {
         "achieved_sparsity": round(1 - sparsity(model).size / sparsity(whole).size, 6),
@@ -258,6 +295,7 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         recipe["shuffle"] = variant != "no shuffling"
         history = prune_iteratively(model, data, schedule, criterion=criterion, on_step=on_step, **recipe)
     row |= _after(model, data, history)
+    _keep(model, configuration, data)
     return row | {"test_accuracy_batch_statistics": _accuracy_with_batch_statistics(model, data)}
 
 
@@ -277,3 +315,32 @@ def _accuracy_with_batch_statistics(model: CifarNet, data: Dataset) -> float:
         for images, labels in zip(data.test.images.split(500), data.test.labels.split(500), strict=True):
             right += int((wrong(to_float(images, device)).argmax(1).cpu() == labels).sum())
     return right / len(data.test)
+
+
+def deploy(configuration: dict, data: Dataset) -> dict:
+    """Measure a network that another grid has fine-tuned, as it would be shipped: an ONNX file, in fp32 or int8, in onnxruntime.
+
+    Nothing is trained where that grid ran on this machine; elsewhere its run is repeated first. One thread.
+    """
+    from helpers.deploy import export_onnx, onnx_accuracy, onnx_latency, quantise_onnx
+
+    path = kept(configuration, data)
+    if not path.exists():
+        {"depth_width": cut_and_finetune, "gradual_pruning": train_and_prune}[configuration["source"]](configuration, data)
+    model = load_pruned(path)
+    row = configuration | {"checkpoint": fingerprint(model), "accuracy_before": "", "steps": 0, "batch_size": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        export_onnx(model, file)
+        if configuration["precision"] == "int8":
+            quantise_onnx(file, file, data.train)
+        row |= {
+            "val_accuracy": onnx_accuracy(file, data.val), "test_accuracy": onnx_accuracy(file, data.test),
+            "file_bytes": file.stat().st_size, "zipped_bytes": len(gzip.compress(file.read_bytes())),
+        }  # fmt: skip
+        row |= {f"latency_ms_{size}": round(onnx_latency(file, size).median, 4) for size in (1, 256)}
+    values = [p.detach() for p in model.parameters()]
+    return row | {
+        "achieved_sparsity": round(sparsity(model).fraction, 6), "macs": count_macs(model), "backend": "cpu",
+        "parameters": sum(v.numel() for v in values), "threads": torch.get_num_threads(),
+    }  # fmt: skip

@@ -6,10 +6,9 @@ Introduced in notebook 05.
 import copy
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -114,7 +113,7 @@ def latency(
 ) -> Latency:
     """Time of a forward pass (`torch.utils.benchmark`), in evaluation mode, channels last, on the model's device.
 
-    After a warm-up, 10 or more timings, for about `seconds` in all, with as many threads as torch uses.
+    After a warm-up, about 10 timings or more, for `seconds` or more in all, with as many threads as torch uses.
 
     Raises:
         ValueError: for a batch size below 1 or an unknown precision.
@@ -133,12 +132,15 @@ def latency(
         with torch.inference_mode(), autocast(device, precision):
             timed(images)
 
+    return time_calls(run, batch_size, seconds)
+
+
+def time_calls(run: Callable[[], object], batch_size: int, seconds: float) -> Latency:
+    """Median time of `run()`: after a warm-up about 10 timings or more, for `seconds` or more in all (`torch.utils.benchmark`)."""
     timer = benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-    once = min(timer.timeit(1).mean for _ in range(3))  # the warm-up
-    runs = max(1, round(seconds / MIN_TIMINGS / once))
-    timings = [timer.timeit(max(1, runs // 10)).mean for _ in range(MIN_TIMINGS if runs < 10 else 10 * MIN_TIMINGS)]
-    low, median, high = np.percentile(timings, (25, 50, 75))
-    return Latency(1e3 * float(median), 1e3 * float(high - low), batch_size)
+    once = timer.timeit(1).mean  # after a warm-up
+    found = timer.blocked_autorange(min_run_time=max(seconds, MIN_TIMINGS * once))
+    return Latency(1e3 * found.median, 1e3 * found.iqr, batch_size)
 
 
 def measure(

@@ -193,7 +193,7 @@ def read_checkpoint(path: str | os.PathLike, wanted: str, again: str) -> dict:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): {again}") from error
     if not isinstance(content, dict) or content.get("format") != wanted:
         raise CheckpointError(f"{path}: not a checkpoint of this collection (no format {wanted!r}): {again}")

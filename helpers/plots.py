@@ -209,10 +209,10 @@ def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figu
 
 def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
     """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
-    fig, ax = plt.subplots(figsize=(7.5, 4))
+    fig, ax = plt.subplots(figsize=(8, 4.6))
     for k, (name, own) in enumerate(runs.items()):
-        style = {"color": f"C{k}", "marker": "oD^v"[k % 4]}
-        ax.plot(*zip(*own, strict=True), ls=("-", "--", "-.", ":")[k % 4], markersize=4, label=name, **style)
+        style = {"color": f"C{k}", "marker": "oD^vPX"[k % 6]}
+        ax.plot(*zip(*own, strict=True), ls=("-", "--", "-.", ":")[k % 4], markersize=4, lw=1.5, label=name, **style)
         ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), ls="", markersize=5, **style)
     ax.axhline(dense, color="0.35", ls=":")
     _label_line(ax, f"dense, before: {dense:.1%}", dense)
@@ -303,21 +303,205 @@ def scopes(rows: pd.DataFrame) -> Figure:
     return fig
 
 
-def sensitivity(rows: pd.DataFrame, column: str = "accuracy_before") -> Figure:
+def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     """Heat map of validation accuracy with one layer pruned and all others whole: layers down, amounts across.
 
-    `rows` has `layer` and `target_sparsity`; several seeds are averaged.
+    `rows` has `layer`, `target_sparsity` and `accuracy_before`; several seeds are averaged. `dense`: accuracy of the whole
+    network, the upper end of the colours (default: the highest accuracy in the map).
     """
-    table = rows.pivot_table(index="layer", columns="target_sparsity", values=column, sort=False).sort_index(axis=1)
-    fig, ax = plt.subplots(figsize=(1.6 + 0.95 * table.shape[1], 0.5 + 0.3 * len(table)))
-    image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0, vmax=1)
+    table = rows.pivot_table(index="layer", columns="target_sparsity", values="accuracy_before", sort=False).sort_index(axis=1)
+    top = table.to_numpy().max() if dense is None else dense
+    fig, ax = plt.subplots(figsize=(1.6 + 0.95 * table.shape[1], 0.8 + 0.3 * len(table)))
+    image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0.1, vmax=top)
     for (row, place), value in np.ndenumerate(table.to_numpy()):
-        ax.text(place, row, f"{value:.0%}", ha="center", va="center", fontsize=8.5, color="white" if value < 0.6 else "black")
+        light = value > 0.1 + 0.6 * (top - 0.1)
+        ax.text(place, row, f"{value:.0%}", ha="center", va="center", fontsize=8.5, color="black" if light else "white")
     ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
     ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
-    ax.set(xlabel="share of this layer's weights removed")
+    ax.set(xlabel="share of this layer's weights removed", title=None if dense is None else f"whole network: {dense:.1%}")
     ax.grid(visible=False)
-    fig.colorbar(image, ax=ax, label="validation accuracy", format=_PERCENT)
+    fig.colorbar(image, ax=ax, label="validation accuracy (darkest: guessing)", format=_PERCENT)
+    return fig
+
+
+CUTS = {  # kinds of smaller networks: label, colour, marker, line style
+    "dense": ("dense", "0.35", "*", ":"),
+    "width, uniform": ("width: the same share of each layer", "C3", "D", "-"),
+    "width, guided": ("width: shares from a scan", "C6", "d", "-."),
+    "from scratch": ("the uniform widths, from scratch", "C7", "X", "--"),
+    "depth": ("depth: without blocks", "C2", "^", "-"),
+    "width, equal MACs": ("width: as many MACs as depth", "C3", "D", "--"),
+    "width, equal latency": ("width: as fast as depth", "C8", "P", "-."),
+    "magnitude": ("masked weights", "C0", "o", "-"),
+}
+
+
+def depth_vs_width(rows: pd.DataFrame) -> Figure:
+    """Test accuracy of narrower and shallower networks, fine-tuned.
+
+    Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by latency
+    at batch 256; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
+    small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
+    for method in ("width, uniform", "width, guided", "from scratch"):
+        label, color, marker, style = CUTS[method]
+        own = small[small.method == method].groupby("share")
+        for column, face, line in (("test_accuracy", color, style), ("test_accuracy_before", "white", "")):
+            if method == "from scratch" and column != "test_accuracy":
+                continue
+            means = [mean_ci(values) for _, values in own[column]]
+            left.errorbar(
+                [share for share, _ in own], [m.mean for m in means], [m.margin for m in means], color=color, marker=marker,
+                markerfacecolor=face, ls=line or ":", capsize=3, label=label if line else f"{label}, before fine-tuning",
+            )  # fmt: skip
+    reference_line(left, small, "test_accuracy")
+    left.xaxis.set_major_formatter(_PERCENT)
+    left.set(xlabel="share of the MACs that is left", ylim=(0, 1), title=f"width, CifarNet(width={small.width.iloc[0]:g})")
+    means = large.groupby(["method", "blocks"])[["latency_ms_256", "test_accuracy"]].mean()
+    for k in sorted(set(large.blocks) - {0}):
+        trio = means.loc[[(m, k) for m in ("width, equal MACs", "depth", "width, equal latency")]]
+        right.plot(trio.latency_ms_256, trio.test_accuracy, color="0.75", lw=1, zorder=1)
+        place = means.loc[("depth", k)]
+        right.annotate(
+            f"{k} block{'s' if k > 1 else ''} fewer", (place.latency_ms_256, place.test_accuracy), xytext=(0, -16),
+            textcoords="offset points", ha="center", fontsize=8.5, color=CUTS["depth"][1],
+        )  # fmt: skip
+    for method in ("dense", "depth", "width, equal MACs", "width, equal latency"):
+        label, color, marker, _ = CUTS[method]
+        own = large[large.method == method]
+        right.plot(own.latency_ms_256, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.4)
+        for _, one in own.groupby("blocks"):
+            middle = mean_ci(one.test_accuracy)
+            right.errorbar(
+                one.latency_ms_256.mean(), middle.mean, middle.margin, color=color, marker=marker, capsize=3, ls="",
+                label=label if one.blocks.iloc[0] == own.blocks.iloc[0] else None,
+            )  # fmt: skip
+    right.set(xlabel="ms for 256 images, one thread, fp32", title=f"depth and width, CifarNet(width={large.width.iloc[0]:g})")
+    for ax in (left, right):
+        ax.yaxis.set_major_formatter(_PERCENT)
+        ax.legend(frameon=False, fontsize=8.5, loc="lower right")
+        ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right", fontsize=10)
+    return fig
+
+
+ARMS = {  # schedules of the rows: label, colour, marker, line style
+    "one_shot": ("instant", "C0", "o", "-"),
+    "equal_steps_8": ("gradual, 8 prunings", "C2", "^", "--"),
+    "cubic_8": ("gradual, cubic", "C4", "v", "-."),
+}
+
+
+def gradual_pruning(rows: pd.DataFrame) -> Figure:
+    """Test accuracy against the number of equal prunings, one panel a final sparsity: every run, mean and 95 % CI."""
+    levels = sorted(rows.target_sparsity.unique())
+    fig, axes = plt.subplots(1, len(levels), figsize=(4.6 * len(levels), 3.8), squeeze=False)
+    rounds = rows.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int)
+    for ax, level in zip(axes[0], levels, strict=True):
+        own = rows.assign(rounds=rounds)[rows.target_sparsity == level].groupby("rounds").test_accuracy
+        for place, (_, values) in enumerate(own):
+            middle = mean_ci(values)
+            ax.plot([place] * len(values), values, ls="", marker="o", markersize=3, color="C2", alpha=0.35)
+            ax.errorbar(place + 0.12, middle.mean, middle.margin, marker="^", capsize=3, color="C2")
+        ax.set_xticks(range(own.ngroups), [str(name) for name in own.groups])
+        ax.yaxis.set_major_formatter(_PERCENT)
+        ax.set(title=f"final sparsity {level:.0%}", xlabel="prunings, the last by 60 % of the steps (one: before the first)")
+    axes[0, 0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    fig.suptitle(f"dots: runs; triangles: mean and 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
+    return fig
+
+
+def gradual_vs_instant(rows: pd.DataFrame) -> Figure:
+    """Test accuracy of each arm against sparsity, dense as reference; below, gradual minus instant of the same seed, in points.
+
+    `rows` holds the main comparison alone: one row a schedule, level and seed, and the dense network's.
+    """
+    fig, (above, below) = plt.subplots(2, 1, figsize=(8.5, 7), sharex=True, height_ratios=(3, 2))
+    levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
+    wide = rows[rows.method != "dense"].pivot(index=["target_sparsity", "seed"], columns="schedule", values="test_accuracy")
+    for k, (name, (label, color, marker, style)) in enumerate(ARMS.items()):
+        places = np.arange(len(levels)) + 0.16 * (k - 1)
+        for ax, values in ((above, wide[name]), (below, 100 * (wide[name] - wide["one_shot"]))):
+            if ax is below and name == "one_shot":
+                continue
+            estimates = [mean_ci(values[level]) for level in levels]
+            for place, level in zip(places, levels, strict=True):
+                ax.plot([place] * len(values[level]), values[level], ls="", marker=marker, markersize=3, color=color, alpha=0.3)
+            ax.errorbar(
+                places, [e.mean for e in estimates], [e.margin for e in estimates], color=color, marker=marker, ls=style,
+                capsize=3, label=label if ax is above else f"{label}, minus instant",
+            )  # fmt: skip
+    reference_line(above, rows, "test_accuracy")
+    below.axhline(0, color="0.35", lw=1)
+    below.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    below.set(xlabel="sparsity: share of weights set to zero", ylabel="points, the same seed")
+    above.yaxis.set_major_formatter(_PERCENT)
+    above.set(
+        ylabel=f"test accuracy, {rows.dataset.iloc[0]}", title=f"mean, 95 % CI of {rows.seed.nunique()} seeds, every run a dot"
+    )
+    for ax in (above, below):
+        ax.legend(frameon=False, loc="lower left")
+    return fig
+
+
+COSTS = {
+    "latency_ms_1": "ms, one image",
+    "latency_ms_256": "ms, 256 images",
+    "zipped_bytes": "bytes of the zipped file",
+    "macs": "MACs of one image",
+}
+
+
+def pareto(rows: pd.DataFrame) -> Figure:
+    """Test accuracy against four costs for all networks of `deploy` rows, means over seeds: filled fp32, hollow int8.
+
+    The line joins the networks that no other one beats in both accuracy and cost.
+    """
+    fig, axes = plt.subplots(2, 2, figsize=(10, 7.6), sharey=True)
+    means = rows.groupby(["network", "method", "precision"])[["test_accuracy", *COSTS]].mean().reset_index()
+    for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
+        for (method, precision), own in means.groupby(["method", "precision"]):
+            name, color, marker, _ = CUTS[method]
+            face = color if precision == "fp32" else "white"
+            ax.plot(
+                own[cost],
+                own.test_accuracy,
+                ls="",
+                marker=marker,
+                color=color,
+                markerfacecolor=face,
+                label=f"{name}, {precision}",
+            )
+        best = means.sort_values([cost, "test_accuracy"], ascending=[True, False])
+        best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
+        ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)
+        ax.set(xscale="log", xlabel=label)
+        ax.yaxis.set_major_formatter(_PERCENT)
+    for ax in axes[:, 0]:
+        ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=4)
+    threads = int(rows.threads.iloc[0])
+    fig.suptitle(f"onnxruntime, {threads} thread{'s' if threads > 1 else ''}, means of {rows.seed.nunique()} seeds", fontsize=10)
+    return fig
+
+
+def speed_by_sparsity(levels: Sequence[float], lines: dict[str, Sequence[float]], dense: dict[str, float]) -> Figure:
+    """Milliseconds by sparsity, one line a name; what each is compared with as a dotted line of its colour, named."""
+    fig, ax = plt.subplots(figsize=(7, 3.8))
+    for k, (name, values) in enumerate(lines.items()):
+        ax.plot(range(len(levels)), values, color=f"C{(0, 2)[k % 2]}", marker="o^"[k % 2], ls=("-", "--")[k % 2], label=name)
+    for k, (name, value) in enumerate(dense.items()):
+        color, below = f"C{(0, 2)[k % 2]}", k % 2
+        ax.axhline(value, color=color, ls=(":", "-.")[k % 2], lw=1.4)
+        ax.annotate(
+            f"{name}: {value:.2f} ms", (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, -3 if below else 2),
+            textcoords="offset points", va="top" if below else "bottom", fontsize=9, color=color,
+        )  # fmt: skip
+    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    ax.set(xlabel="sparsity of the weights", ylabel="ms (logarithmic)", yscale="log")
+    ax.legend(frameon=False)
     return fig
 
 

@@ -143,6 +143,13 @@ def largest(scores, amount):
     return mask
 
 
+def stored(names, amount, kind=torch.bfloat16, permanent=True):
+    network = copy.deepcopy(names["model"])
+    h.prune_globally(network, [h.MagnitudePruning(amount)])
+    state = (h.make_permanent(network) if permanent else network).state_dict()
+    return {name: value.to(kind if amount and value.is_floating_point() else value.dtype) for name, value in state.items()}
+
+
 def criterion(importance):
     return type("Mine", (h.Criterion,), {"importance": lambda self, weight: importance(weight)})
 
@@ -296,6 +303,16 @@ WRONG = {
         (0.5, "99.6%"),
         (25, "no share"),
         ("a quarter", "one number is wanted"),
+    ],
+    "check_csr_break_even": [(2 / 3, "PyTorch's default"), (0.25, "CSR takes 6.0 bytes"), (50, "no share")],
+    "check_small_file": [
+        (lambda n: stored(n, 0.0), "100% of the bytes"),
+        (lambda n: stored(n, 0.5, torch.float32), "need not take 4 bytes"),
+        (lambda n: stored(n, 0.3), "prune more"),
+        (lambda n: stored(n, 0.97), "too much is lost"),
+        (lambda n: stored(n, 0.5, permanent=False), "make_permanent first"),
+        (lambda n: h.CifarNet(0.5).state_dict(), "keep the network's shape"),
+        (lambda n: n["model"], "a state_dict is wanted"),
     ],
 }
 

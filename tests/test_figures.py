@@ -57,3 +57,70 @@ def test_points_are_means_of_rows():
     drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in ax.containers}
     expected = rows[rows.method == "magnitude"].groupby("target_sparsity").test_accuracy.mean()
     assert drawn["magnitude"] == pytest.approx(expected.to_numpy())
+
+
+def cut_rows():
+    """Rows as depth_width writes them, of invented networks: only for these tests."""
+    rng = np.random.default_rng(1)
+    small = [
+        (0.5, method, share, 0) for method in ("width, uniform", "width, guided", "from scratch") for share in (0.25, 0.5, 0.75)
+    ]
+    large = [(1.0, method, np.nan, k) for method in ("depth", "width, equal MACs", "width, equal latency") for k in (1, 2, 3)]
+    points = [(*arm, seed) for arm in [(0.5, "dense", np.nan, 0), *small, (1.0, "dense", np.nan, 0), *large] for seed in range(3)]
+    rows = pd.DataFrame(points, columns=["width", "method", "share", "blocks", "seed"]).assign(dataset="x")
+    rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
+    return rows.assign(latency_ms_256=rng.uniform(50, 500, len(rows)))
+
+
+def test_depth_against_width_shows_the_means():
+    rows = cut_rows()
+    left, right = figures.plots.depth_vs_width(rows).axes
+    own = rows[rows.method == "width, uniform"].groupby("share").test_accuracy.mean()
+    drawn = next(bars for bars in left.containers if bars.get_label() == "width: the same share of each layer")
+    assert drawn.lines[0].get_ydata() == pytest.approx(own.to_numpy())
+    depth = rows[(rows.method == "depth") & (rows.blocks == 2)]
+    places = [(bars.lines[0].get_xdata()[0], bars.lines[0].get_ydata()[0]) for bars in right.containers]
+    assert any(place == pytest.approx((depth.latency_ms_256.mean(), depth.test_accuracy.mean())) for place in places)
+    assert {text.get_text() for text in right.texts} == {"1 block fewer", "2 blocks fewer", "3 blocks fewer"}
+
+
+def test_the_front_holds_what_nothing_beats():
+    names = ["dense", "half", "masked", "worse"]
+    rows = pd.DataFrame({"network": names, "method": ["dense", "width, uniform", "magnitude", "depth"], "precision": "fp32"})
+    rows = rows.assign(test_accuracy=[0.9, 0.8, 0.85, 0.7], latency_ms_1=[4, 2, 4, 3], latency_ms_256=[400, 200, 400, 300])
+    rows = rows.assign(zipped_bytes=[100, 50, 20, 60], macs=[100, 25, 100, 50], seed=0, threads=1, dataset="x")
+    axes = figures.plots.pareto(rows).axes
+    fronts = [ax.lines[-1].get_ydata().tolist() for ax in axes]
+    assert fronts == [[0.8, 0.9], [0.8, 0.9], [0.85, 0.9], [0.8, 0.9]]
+
+
+def test_lines_by_sparsity():
+    ax = figures.plots.speed_by_sparsity((0.5, 0.9), {"CSR": [3.0, 1.0]}, {"dense": 2.0}).axes[0]
+    assert ax.lines[0].get_ydata().tolist() == [3.0, 1.0] and ax.lines[1].get_ydata()[0] == 2.0
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["50%", "90%"]
+
+
+def gradual_rows():
+    rng = np.random.default_rng(2)
+    points = [(schedule, level, seed) for schedule in figures.plots.ARMS for level in (0.8, 0.95) for seed in range(4)]
+    rows = pd.DataFrame(points, columns=["schedule", "target_sparsity", "seed"]).assign(method="magnitude")
+    dense = pd.DataFrame({"schedule": "none", "target_sparsity": 0.0, "seed": range(4), "method": "dense"})
+    rows = pd.concat([rows, dense], ignore_index=True).assign(dataset="x")
+    return rows.assign(test_accuracy=rng.uniform(size=len(rows)))
+
+
+def test_differences_are_paired_by_seed():
+    rows = gradual_rows().sample(frac=1, random_state=0)  # in any order
+    above, below = figures.plots.gradual_vs_instant(rows).axes
+    wide = rows[rows.method != "dense"].set_index(["schedule", "target_sparsity", "seed"]).test_accuracy
+    difference = 100 * (wide["equal_steps_8"] - wide["one_shot"])
+    drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in below.containers}
+    assert drawn["gradual, 8 prunings, minus instant"] == pytest.approx(difference.groupby("target_sparsity").mean().to_numpy())
+    assert len(drawn) == 2 and len(above.containers) == 3
+
+
+def test_prunings_are_ordered_by_number():
+    rows = gradual_rows().query("method != 'dense'").replace({"cubic_8": "equal_steps_16"})
+    axes = figures.plots.gradual_pruning(rows).axes
+    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["1", "8", "16"]
+    assert axes[1].get_title() == "final sparsity 95%"

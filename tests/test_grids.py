@@ -4,6 +4,7 @@ import pytest
 
 from experiments import runs
 from experiments.grids import GRIDS
+from helpers import load_dataset
 from helpers.metrics import Latency
 from helpers.sweeps import COLUMNS, run_one
 
@@ -75,6 +76,29 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
         assert abs(row["achieved_sparsity"] - configuration["target_sparsity"]) < close
     if configuration.get("share"):
         assert row["macs"] / row["dense_macs"] == pytest.approx(configuration["share"], rel=0.08)  # few channels here
+
+
+def test_deploy_measures_networks_that_exist(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
+    grid = GRIDS["deploy"]
+    for source, network in (("depth_width", "without 2 blocks, int8"), ("gradual_pruning", "half width, 90% masked")):
+        configuration = one("deploy", network=network)
+        trained = run_one(GRIDS[source].run, configuration, "digits")
+        assert runs.kept(configuration, load_dataset("digits")).exists()
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, "train", None)  # nothing is trained a second time
+            row = run_one(grid.run, configuration, "digits")
+        assert set(grid.columns) <= set(row)
+        assert row["test_accuracy"] == pytest.approx(trained["test_accuracy"], abs=0.05 if "int8" in network else 0.005)
+        assert row["achieved_sparsity"] == (pytest.approx(0.9, abs=1e-3) if "masked" in network else 0)
+        assert 0 < row["zipped_bytes"] < row["file_bytes"]
+
+
+def test_deploy_finds_the_networks_of_the_other_grids():
+    data = load_dataset("digits")
+    made = {runs.kept(c, data) for name in ("depth_width", "gradual_pruning") for c in GRIDS[name].everything}
+    wanted = {runs.kept(c, data) for c in GRIDS["deploy"].everything}
+    assert wanted <= made and len(made) == sum(len(GRIDS[name].everything) for name in ("depth_width", "gradual_pruning"))
 
 
 @pytest.mark.parametrize("variant", ["random mask", "no shuffling", "reset optimiser", "re-initialised"])

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import tasks
+from benchmarks.pruned_speed import speed_up
 from helpers import load_cifar_net, read_results
 from helpers.data import REPOSITORY
 from helpers.stats import mean_ci
@@ -37,10 +38,9 @@ def claims():
     pruned = read_results("pruned_speed")
     macs = pruned.groupby("network").macs.first()
     fewer = macs["dense"] / macs["half the channels"]
-    times = pruned[pruned.batch_size == 256].groupby(["threads", "network"]).median_ms.median().unstack()
-    faster = times["dense"] / times["half the channels"]
+    faster = speed_up(pruned)
     told = [
-        f"**{faster[n]:.1f} times** faster on {n} thread{'s' * (n > 1)} ({faster[n] / fewer:.2f} of the reduction)"
+        f"**{faster[n, 'fp32', 256]:.1f} times** faster on {n} thread{'s' * (n > 1)} ({faster[n, 'fp32', 256] / fewer:.2f} of the reduction)"
         for n in (1, 2)
     ]
     yield "pruned speed", f"{fewer:.1f} times fewer MACs: {told[0]}, {told[1]}"

@@ -1,0 +1,143 @@
+"""ONNX files compute what PyTorch computes, quantised ones nearly, and advice follows the rows."""
+
+import copy
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_surgery import lively
+from torch import nn
+
+from helpers import (
+    CifarNet,
+    RandomPruning,
+    drop_blocks,
+    load_pretrained,
+    predict,
+    prune_channels,
+    prune_globally,
+    residual_blocks,
+    shrink,
+)
+from helpers.deploy import TARGETS, advise, export_onnx, onnx_accuracy, onnx_latency, quantise_onnx, run_onnx
+from helpers.training import evaluate
+
+IMAGES = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def assert_same(model, path):
+    ours, theirs = predict(model, IMAGES, precision="fp32"), run_onnx(path, IMAGES)
+    assert (ours - theirs).abs().max() <= 1e-4 * max(1.0, ours.abs().max())
+
+
+@settings(max_examples=6)  # an export takes seconds
+@given(st.data())
+def test_masks_and_widths_survive_the_export(tmp_path_factory, data):
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    model = lively(CifarNet(data.draw(st.sampled_from([0.1, 0.2]))))
+    model = drop_blocks(model, data.draw(st.lists(st.sampled_from(residual_blocks(model)), unique=True, max_size=3)))
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    prune_channels(model, data.draw(st.floats(0, 0.7)))
+    before = copy.deepcopy({name: value.clone() for name, value in model.state_dict().items()})
+    export_onnx(model, path)  # masked
+    assert_same(model, path)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    small = shrink(model)
+    prune_globally(small, [RandomPruning(data.draw(st.floats(0, 0.9)))])
+    export_onnx(small, path)
+    assert_same(small, path)
+
+
+@pytest.fixture(scope="module")
+def exported(digits, tmp_path_factory):
+    model, folder = load_pretrained(digits), tmp_path_factory.mktemp("onnx")
+    export_onnx(model, folder / "dense.onnx")
+    quantise_onnx(folder / "dense.onnx", folder / "int8.onnx", digits.train, images=100)
+    return model, folder
+
+
+def test_accuracy_and_any_batch_size(exported, digits):
+    model, folder = exported
+    accuracy = evaluate(model, digits.val, precision="fp32").accuracy
+    assert onnx_accuracy(folder / "dense.onnx", digits.val) == pytest.approx(accuracy, abs=0.01)
+    whole = run_onnx(folder / "dense.onnx", digits.val.images)
+    assert torch.allclose(whole, run_onnx(folder / "dense.onnx", digits.val.images, batch_size=7), atol=1e-4)
+
+
+def test_eight_bits_are_smaller_and_nearly_the_same(exported, digits):
+    model, folder = exported
+    assert (folder / "int8.onnx").stat().st_size < 0.3 * (folder / "dense.onnx").stat().st_size
+    assert onnx_accuracy(folder / "int8.onnx", digits.val) >= onnx_accuracy(folder / "dense.onnx", digits.val) - 0.03
+    ours, theirs = predict(model, IMAGES, precision="fp32"), run_onnx(folder / "int8.onnx", IMAGES)
+    assert (ours - theirs).abs().max() > 1e-4  # it is another computation
+    assert onnx_latency(folder / "int8.onnx", 2, seconds=0.01).median > 0
+    assert sorted(p.name for p in folder.iterdir()) == ["dense.onnx", "int8.onnx"]  # nothing else is left behind
+
+
+def test_a_failed_export_keeps_the_good_file(exported, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"good")
+
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images):
+            raise RuntimeError("no such operation")
+
+    with pytest.raises(Exception, match=r"(?i)export"):
+        export_onnx(Fails(), path)
+    with pytest.raises(Exception, match="(?i)pars"):
+        quantise_onnx(path, path, None)
+    assert path.read_bytes() == b"good"
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx: no such file; write it with export_onnx"):
+        run_onnx(tmp_path / "none.onnx", IMAGES)
+
+
+# ---- advice
+
+
+def rows(**changes):
+    table = pd.DataFrame(
+        [
+            ("dense", 0.90, 10.0, 100.0, 1000),
+            ("half", 0.895, 6.0, 40.0, 500),
+            ("masked", 0.90, 10.0, 100.0, 200),
+            ("tiny", 0.5, 1.0, 9.0, 50),
+        ],
+        columns=["network", "test_accuracy", "latency_ms_1", "latency_ms_256", "zipped_bytes"],
+    ).assign(backend="cpu")
+    return pd.concat([table.assign(seed=seed) for seed in range(3)], ignore_index=True).assign(**changes)
+
+
+def test_the_cheapest_good_network_is_first():
+    assert advise(rows(), "CPU, large batches").network.tolist() == ["half", "dense", "masked"]
+    assert advise(rows(), "storage or download").network.iloc[0] == "masked"
+    best = advise(rows(), "CPU, one image at a time").iloc[0]
+    assert (best.network, best.runs, best.latency_ms_1, best.share) == ("half", 3, 6.0, 0.6)
+    assert advise(rows(), "CPU, large batches", points=50).network.iloc[0] == "tiny"
+
+
+def test_a_changed_row_changes_the_answer():
+    changed = rows()
+    changed.loc[(changed.network == "half") & (changed.seed == 1), "test_accuracy"] = 0.80
+    assert advise(changed, "CPU, large batches").network.iloc[0] != "half"
+    changed = rows()
+    changed.loc[changed.network == "masked", "zipped_bytes"] = 900
+    assert advise(changed, "storage or download").network.iloc[0] == "half"
+
+
+def test_what_is_not_measured_gets_no_advice():
+    for target in ("GPU", "accelerator with sparse kernels"):
+        assert advise(rows(), target).empty
+    assert not advise(rows(backend="cuda"), "GPU").empty
+    with pytest.raises(ValueError, match=r"target='TPU': must be one of CPU, one image"):
+        advise(rows(), "TPU")
+    with pytest.raises(ValueError, match="must hold the network 'dense'"):
+        advise(rows()[lambda table: table.network != "dense"], next(iter(TARGETS)))
