@@ -162,7 +162,7 @@ GRIDS = {
     "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
-    "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),
+    "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
 }

@@ -320,7 +320,8 @@ def _accuracy_with_batch_statistics(model: CifarNet, data: Dataset) -> float:
 def deploy(configuration: dict, data: Dataset) -> dict:
     """Measure a network that another grid has fine-tuned, as it would be shipped: an ONNX file, in fp32 or int8, in onnxruntime.
 
-    Nothing is trained where that grid ran on this machine; elsewhere its run is repeated first. One thread.
+    Nothing is trained where that grid ran on this machine; elsewhere its run is repeated first. One thread; the times are worth
+    something only where nothing else runs: start it with `--jobs 1`.
     """
     from helpers.deploy import export_onnx, onnx_accuracy, onnx_latency, quantise_onnx
 
