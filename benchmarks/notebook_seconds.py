@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import load_dataset
+from helpers.data import replacing
 from helpers.training import describe_device, pick_device
 from tools.notebooks import NOTEBOOKS, REPOSITORY, execute
 
@@ -45,9 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
         table = pd.DataFrame([row])
         if asked.out.exists():
             table = pd.concat([pd.read_csv(asked.out), table]).drop_duplicates(KEY, keep="last")
-        beside = asked.out.with_suffix(".tmp")
-        table.sort_values(KEY).to_csv(beside, index=False)
-        os.replace(beside, asked.out)
+        with replacing(asked.out) as beside:
+            table.sort_values(KEY).to_csv(beside, index=False)
         print(f"  {source.stem:<32} {seconds:7.1f} s, of processors {row['cpu_seconds']:7.1f} s", flush=True)
 
 

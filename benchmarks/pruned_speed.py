@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from helpers import CifarNet, count_macs, latency, load_dataset, output_path, prune_channels, shrink
+from helpers.data import replacing
 from helpers.training import describe_device, pick_device, pick_precision
 
 TURNS, BATCHES, WHOLE = 3, (1, 256), "forward pass"
@@ -79,9 +80,8 @@ def main():
     print("where the time of one pass goes (ms, profiled)")
     print(parts.sort_values(["threads", "batch_size", "dense"], ascending=[True, True, False]).round(2).to_string())
     path = output_path("results/pruned_speed.csv", data)
-    beside = path.with_suffix(".tmp")
-    table.to_csv(beside, index=False)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False)
 
 
 if __name__ == "__main__":

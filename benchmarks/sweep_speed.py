@@ -3,7 +3,6 @@
 Rows go to results/sweep_speed.csv on CIFAR-10 at the full budget, else to build/results/.
 """
 
-import os
 import tempfile
 import time
 from functools import partial
@@ -13,6 +12,7 @@ import pandas as pd
 
 from experiments.grids import GRIDS
 from helpers import load_dataset, output_path
+from helpers.data import replacing
 from helpers.sweeps import Grid, read_rows, sweep
 from helpers.training import describe_device, pick_device
 
@@ -55,9 +55,8 @@ def main():
     overhead = table[table.jobs == 1].overhead.median()
     print(f"two jobs do {two / one:.2f} times the runs of one; the runner takes {overhead:.2%} of a run of {EPOCHS} epochs")
     path = output_path("results/sweep_speed.csv", data)
-    beside = path.with_suffix(".tmp")
-    table.to_csv(beside, index=False)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Same network, batch size and step count for both, taking turns. Rows go to resul
 PRUNING_BUDGET=full, else to build/results/.
 """
 
-import os
 import statistics
 import time
 
@@ -17,6 +16,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToPILImage, ToTensor
 
 from helpers import CifarNet, evaluate, load_cifar_net, load_dataset, output_path, seed_everything, train
+from helpers.data import replacing
 from helpers.models import CIFAR10_MEAN, CIFAR10_STD
 from helpers.training import describe_device, pick_device, pick_precision
 
@@ -145,9 +145,8 @@ def main():
     print(f"test set at width 1.0: {median('evaluate, test set', 1.0, 'seconds'):.1f} s for {len(data.test):,} images")
     print(f"{len(passed)} of {REPEATS} seeds pass 78 % in validation; seconds: {[round(row['seconds']) for row in passed]}")
     path = output_path("results/train_speed.csv", data)
-    beside = path.with_suffix(".tmp")
-    pd.DataFrame(rows).to_csv(beside, index=False)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        pd.DataFrame(rows).to_csv(beside, index=False)
     print(f"rows: {path.parent.name}/{path.name}")
 
 

@@ -2,12 +2,12 @@
 
 import copy
 import gzip
-import json
 import tempfile
 import time
 import zlib
 from pathlib import Path
 
+import joblib
 import torch
 from torch import nn
 from torch.nn.utils import prune
@@ -70,26 +70,15 @@ def _after(model: nn.Module, data: Dataset, history: History) -> dict:
     }  # fmt: skip
 
 
-FACTS = (
-    "model",
-    "width",
-    "method",
-    "scope",
-    "schedule",
-    "target_sparsity",
-    "share",
-    "blocks",
-    "lr",
-    "epochs",
-    "dense_epochs",
-    "seed",
-)
+FACTS = (  # what makes one fine-tuned network another
+    "model", "width", "method", "scope", "schedule", "target_sparsity", "share", "blocks", "lr", "epochs", "dense_epochs", "seed",
+)  # fmt: skip
 
 
 def kept(configuration: dict, data: Dataset) -> Path:
     """Where a fine-tuned network of a configuration is kept, for the grid `deploy`: a file in build/networks."""
-    told = [data.label, torch.__version__, *(str(configuration.get(name, "")) for name in FACTS)]
-    return REPOSITORY / "build" / "networks" / f"kept-{zlib.crc32(json.dumps(told).encode()):08x}.pth"
+    told = joblib.hash([data.label, torch.__version__, *(str(configuration.get(name, "")) for name in FACTS)])
+    return REPOSITORY / "build" / "networks" / f"kept-{told}.pth"
 
 
 def _keep(model: nn.Module, configuration: dict, data: Dataset) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def read_results(name: str) -> pd.DataFrame:
     if not path.exists():
         raise DataError(f"{path}: no such rows; measure them with `python -m helpers.sweeps {name}`")
     return pd.read_csv(path)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its name at the end: a failed run leaves the good file, and nothing else.
+
+    Example:
+        >>> with replacing("rows.csv") as beside:  # doctest: +SKIP
+        ...     table.to_csv(beside)
+    """
+    path = Path(path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def watched() -> bool:
@@ -328,15 +347,11 @@ def _read_cache(cache: Path, stamp: int) -> dict[str, Tensor] | None:
 
 
 def _write_cache(cache: Path, stamp: int, arrays: dict[str, Tensor]) -> None:
-    beside = cache.with_suffix(f".{os.getpid()}.tmp")
     try:
-        torch.save({"stamp": stamp, "crc": _checksum(arrays), "arrays": arrays}, beside)
-        os.replace(beside, cache)
+        with replacing(cache) as beside:
+            torch.save({"stamp": stamp, "crc": _checksum(arrays), "arrays": arrays}, beside)
     except OSError as error:  # a read-only or full disk costs time, not correctness
         _announce(f"the decoded images could not be cached in {cache.parent} ({error.strerror}); loading goes on without")
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantised to 8 bits; and what measured rows advise.
+"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantised to 8 bits.
 
 Introduced in notebook 08.
 """
@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .data import Split
+from .data import Split, replacing
 from .metrics import IMAGE, Latency, time_calls
 from .pruning import make_permanent, up_to_date
 
@@ -25,8 +24,8 @@ INPUT = "images"
 def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
     """Write a network, masks applied, as an ONNX file for any batch size (`torch.onnx.export` by `torch.export`).
 
-    The file takes float images [N, 3, 32, 32] in 0..1 named "images", and gives logits [N, 10]. It is written beside and
-    renamed, so that a failed export leaves an older file whole.
+    The file takes float images [N, 3, 32, 32] in 0..1 named "images", and gives logits [N, 10]. A failed
+    export leaves an older file whole.
 
     Example:
         >>> export_onnx(small, "small.onnx")  # doctest: +SKIP
@@ -40,9 +39,8 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
         plain, (torch.rand(2, *IMAGE),), dynamo=True, verbose=False, input_names=[INPUT], output_names=["logits"],
         dynamic_shapes=any_size,
     )  # fmt: skip
-    beside = Path(f"{path}.tmp")
-    program.save(beside)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        program.save(beside)
 
 
 def run_onnx(path: str | os.PathLike, images: Tensor, batch_size: int = 500) -> Tensor:
@@ -86,16 +84,13 @@ def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
             batch = next(self.batches, None)
             return None if batch is None else {INPUT: batch.numpy()}
 
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, made = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
+    with tempfile.TemporaryDirectory() as folder, replacing(target) as beside:
+        prepared = Path(folder, "prepared.onnx")
         quant_pre_process(str(path), str(prepared))
         quantize_static(
-            str(prepared), str(made), Reader(), per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
+            str(prepared), str(beside), Reader(), per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
-        beside = Path(f"{target}.tmp")
-        beside.write_bytes(made.read_bytes())
-        os.replace(beside, target)
 
 
 def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
@@ -105,41 +100,3 @@ def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-# ---- what the rows of results/deploy.csv say to somebody with a certain machine
-
-TARGETS = {  # where the network is to run: (the device in the rows starts with, the cost that counts there)
-    "CPU, one image at a time": ("cpu", "latency_ms_1"),
-    "CPU, large batches": ("cpu", "latency_ms_256"),
-    "storage or download": ("cpu", "zipped_bytes"),
-    "GPU": ("cuda", "latency_ms_256"),
-    "accelerator with sparse kernels": ("sparse", "latency_ms_256"),
-}
-
-
-def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> pd.DataFrame:
-    """Networks that lose at most `points` against the dense one, cheapest first, by measured rows; empty: not measured.
-
-    Each kind of network (column `network`) is judged by its mean over seeds. The costs and the accuracy are those of
-    the rows, `share` is the cost as a share of the dense network's, and `runs` how many rows it rests on.
-
-    Args:
-        rows: with columns network, backend, test_accuracy and the costs, as in results/deploy.csv.
-        target: one of `TARGETS`.
-
-    Raises:
-        ValueError: for another target, or rows without a dense network to compare with.
-    """
-    if target not in TARGETS:
-        raise ValueError(f"target={target!r}: must be one of {', '.join(TARGETS)}")
-    kind, cost = TARGETS[target]
-    own = rows[rows.backend == kind]
-    if own.empty:
-        return pd.DataFrame(columns=["network", "runs", "test_accuracy", cost, "share"])
-    means = own.groupby("network").agg(runs=("seed", "size"), test_accuracy=("test_accuracy", "mean"), cost=(cost, "mean"))
-    if "dense" not in means.index:
-        raise ValueError("rows: must hold the network 'dense', with which the others are compared")
-    good = means[means.test_accuracy >= means.test_accuracy["dense"] - points / 100]
-    good = good.assign(share=good.cost / means.cost["dense"]).sort_values("cost", kind="stable")
-    return good.rename(columns={"cost": cost}).reset_index()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from .data import REPOSITORY
+from .data import REPOSITORY, replacing
 
 # Mean and standard deviation of CIFAR-10's training images per colour channel, in 0..1
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -155,12 +155,17 @@ def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
     """
     if not isinstance(model, CifarNet):
         raise ValueError(f"model={type(model).__name__}: must be a CifarNet")
-    for name, value in facts.items():
-        if not isinstance(value, str | int | float | bool | None):
-            raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
+    check_facts(facts)
     architecture = {"width": model.width, "classes": model.fc.out_features}
     facts = {"torch": torch.__version__.split("+")[0], **facts}
     write_checkpoint(path, {"format": _FORMAT, "architecture": architecture, "facts": facts, "state": plain_state(model)})
+
+
+def check_facts(facts: dict) -> None:
+    """Refuse what a checkpoint should not hold beside its weights, by name."""
+    for name, value in facts.items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
@@ -172,13 +177,8 @@ def write_checkpoint(path: str | os.PathLike, content: dict) -> None:
     """Write beside and rename: a good file is never lost to a failed run, and the same content gives the same bytes."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
-            torch.save(content, file)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
+        torch.save(content, file)
 
 
 def read_checkpoint(path: str | os.PathLike, wanted: str, again: str) -> dict:

@@ -386,13 +386,6 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     return fig
 
 
-ARMS = {  # schedules of the rows: label, colour, marker, line style
-    "one_shot": ("instant", "C0", "o", "-"),
-    "equal_steps_8": ("gradual, 8 prunings", "C2", "^", "--"),
-    "cubic_8": ("gradual, cubic", "C4", "v", "-."),
-}
-
-
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
     """Test accuracy against the number of equal prunings, one panel a final sparsity: every run, mean and 95 % CI."""
     levels = sorted(rows.target_sparsity.unique())
@@ -409,39 +402,6 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
         ax.set(title=f"final sparsity {level:.0%}", xlabel="prunings, the last by 60 % of the steps (one: before the first)")
     axes[0, 0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     fig.suptitle(f"dots: runs; triangles: mean and 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
-    return fig
-
-
-def gradual_vs_instant(rows: pd.DataFrame) -> Figure:
-    """Test accuracy of each arm against sparsity, dense as reference; below, gradual minus instant of the same seed, in points.
-
-    `rows` holds the main comparison alone: one row a schedule, level and seed, and the dense network's.
-    """
-    fig, (above, below) = plt.subplots(2, 1, figsize=(8.5, 7), sharex=True, height_ratios=(3, 2))
-    levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
-    wide = rows[rows.method != "dense"].pivot(index=["target_sparsity", "seed"], columns="schedule", values="test_accuracy")
-    for k, (name, (label, color, marker, style)) in enumerate(ARMS.items()):
-        places = np.arange(len(levels)) + 0.16 * (k - 1)
-        for ax, values in ((above, wide[name]), (below, 100 * (wide[name] - wide["one_shot"]))):
-            if ax is below and name == "one_shot":
-                continue
-            estimates = [mean_ci(values[level]) for level in levels]
-            for place, level in zip(places, levels, strict=True):
-                ax.plot([place] * len(values[level]), values[level], ls="", marker=marker, markersize=3, color=color, alpha=0.3)
-            ax.errorbar(
-                places, [e.mean for e in estimates], [e.margin for e in estimates], color=color, marker=marker, ls=style,
-                capsize=3, label=label if ax is above else f"{label}, minus instant",
-            )  # fmt: skip
-    reference_line(above, rows, "test_accuracy")
-    below.axhline(0, color="0.35", lw=1)
-    below.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
-    below.set(xlabel="sparsity: share of weights set to zero", ylabel="points, the same seed")
-    above.yaxis.set_major_formatter(_PERCENT)
-    above.set(
-        ylabel=f"test accuracy, {rows.dataset.iloc[0]}", title=f"mean, 95 % CI of {rows.seed.nunique()} seeds, every run a dot"
-    )
-    for ax in (above, below):
-        ax.legend(frameon=False, loc="lower left")
     return fig
 
 
@@ -463,16 +423,8 @@ def pareto(rows: pd.DataFrame) -> Figure:
     for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
         for (method, precision), own in means.groupby(["method", "precision"]):
             name, color, marker, _ = CUTS[method]
-            face = color if precision == "fp32" else "white"
-            ax.plot(
-                own[cost],
-                own.test_accuracy,
-                ls="",
-                marker=marker,
-                color=color,
-                markerfacecolor=face,
-                label=f"{name}, {precision}",
-            )
+            style = {"marker": marker, "color": color, "markerfacecolor": color if precision == "fp32" else "white"}
+            ax.plot(own[cost], own.test_accuracy, ls="", label=f"{name}, {precision}", **style)
         best = means.sort_values([cost, "test_accuracy"], ascending=[True, False])
         best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
         ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)

@@ -157,9 +157,9 @@ class Criterion(prune.BasePruningMethod):
     def __init__(self, amount: float | int | None = None, *, threshold: float | None = None, dim: int | None = None, n: int = 1):
         if (amount is None) == (threshold is None):
             raise ValueError(f"amount={amount!r}, threshold={threshold!r}: exactly one of the two must be given")
-        if amount is not None and not _is_amount(amount):
+        if amount is not None and not is_amount(amount):
             raise ValueError(f"amount={amount!r}: must be a fraction in [0, 1] or a count")
-        if threshold is not None and not (_is_number(threshold) and threshold >= 0):
+        if threshold is not None and not (is_number(threshold) and threshold >= 0):
             raise ValueError(f"threshold={threshold!r}: must be a number of 0 or more")
         if dim not in (None, 0, 1) or isinstance(dim, bool):
             raise ValueError(f"dim={dim!r}: must be None (single weights), 0 (filters) or 1 (input channels)")
@@ -261,7 +261,7 @@ class PercentilePruning(Criterion):
     """
 
     def __init__(self, low: float, high: float):
-        if not (_is_number(low) and _is_number(high) and 0 <= low < high <= 1):
+        if not (is_number(low) and is_number(high) and 0 <= low < high <= 1):
             raise ValueError(f"low={low!r}, high={high!r}: must be quantiles with 0 <= low < high <= 1")
         self.low, self.high = low, high
 
@@ -535,17 +535,17 @@ def _all_weights(model: nn.Module) -> list[Target]:
     return [(module, "weight") for module in prunable_layers(model).values()]
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_amount(value) -> bool:
+def is_amount(value) -> bool:
     """A fraction in [0, 1] as float, or a count as int."""
-    return _is_number(value) and (value >= 0 if isinstance(value, Integral) else value <= 1 and value >= 0)
+    return is_number(value) and (value >= 0 if isinstance(value, Integral) else value <= 1 and value >= 0)
 
 
 def _check_plan(groups, model, data, batches, min_kept) -> None:
-    if not _is_amount(min_kept):
+    if not is_amount(min_kept):
         raise ValueError(f"min_kept={min_kept!r}: must be a fraction in [0, 1] or a count")
     seen = set()
     for targets, methods in groups:
@@ -655,7 +655,7 @@ def amounts_from_sensitivity(
     Raises:
         ValueError: for a total outside [0, 1].
     """
-    if not (_is_number(total) and 0 <= total <= 1):
+    if not (is_number(total) and 0 <= total <= 1):
         raise ValueError(f"total={total!r}: must be a fraction in [0, 1]")
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])

@@ -1,6 +1,5 @@
 """Gradual pruning: when, during one training, how much of the network goes. Introduced in notebook 06."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from .data import Dataset
-from .pruning import Criterion, MagnitudePruning, masks_of, prune_globally, prune_layers
+from .pruning import Criterion, MagnitudePruning, is_number, masks_of, prune_globally, prune_layers
 from .training import History, steps_in, train
 
 Pairs = list[tuple[int, float]]
@@ -186,6 +185,6 @@ def _check_rounds(rounds: int) -> None:
 
 
 def _fraction(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1 or math.isnan(value):
+    if not (is_number(value) and 0 <= value <= 1):
         raise ValueError(f"{name}={value!r}: must be a fraction in [0, 1]")
     return float(value)

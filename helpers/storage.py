@@ -12,6 +12,7 @@ from .models import (
     DepthPrunedNet,
     SimpleNet,
     WidthPrunedNet,
+    check_facts,
     plain_state,
     read_checkpoint,
     write_checkpoint,
@@ -42,9 +43,7 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, **facts) -> None:
         raise ValueError(
             f"model={kind}: must be one of {', '.join(KINDS)}; save other networks as a state_dict beside their code"
         )
-    for name, value in facts.items():
-        if not isinstance(value, str | int | float | bool | None):
-            raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
+    check_facts(facts)
     layers = prunable_layers(model)
     if kind == "CifarNet":
         architecture = {"width": model.width, "classes": layers["fc"].out_features}

@@ -7,6 +7,7 @@ import copy
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import torch
 from scipy import optimize
@@ -21,6 +22,8 @@ from .pruning import (
     SCAN_AMOUNTS,
     Criterion,
     MagnitudePruning,
+    is_amount,
+    is_number,
     make_permanent,
     masked_parameter,
     refresh,
@@ -250,13 +253,9 @@ def _followed(model: nn.Module) -> dict[str, ChannelGroup]:
 
 
 def _to_remove(name: str, channels: int, amount: float | int, round_to: int) -> int:
-    if (
-        isinstance(amount, bool)
-        or not isinstance(amount, int | float)
-        or not (0 <= amount <= (1 if isinstance(amount, float) else channels))
-    ):
+    if not (is_amount(amount) and amount <= channels):
         raise ValueError(f"amount={amount!r} of {name}: must be a fraction in [0, 1] or a count of at most {channels}")
-    left = channels - (round(amount * channels) if isinstance(amount, float) else amount)
+    left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))
     left = min(channels, -(-left // round_to) * round_to)
     if left == 0:
         raise ValueError(f"amount={amount!r} of {name}: leaves none of its {channels} channels; nothing would pass")
@@ -348,7 +347,7 @@ def widths_for_macs(
         >>> 0.2 < amounts["conv1"] < 0.4
         True
     """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+    if not (is_number(share) and 0 < share <= 1):
         raise ValueError(f"share={share!r}: must be a fraction in (0, 1]")
     groups, whole = channel_groups(model), count_macs(model)
     if scan is None:

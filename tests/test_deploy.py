@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_surgery import lively
 from torch import nn
 
+from experiments.advice import TARGETS, advise
 from helpers import (
     CifarNet,
     RandomPruning,
@@ -21,7 +22,7 @@ from helpers import (
     residual_blocks,
     shrink,
 )
-from helpers.deploy import TARGETS, advise, export_onnx, onnx_accuracy, onnx_latency, quantise_onnx, run_onnx
+from helpers.deploy import export_onnx, onnx_accuracy, onnx_latency, quantise_onnx, run_onnx
 from helpers.training import evaluate
 
 IMAGES = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

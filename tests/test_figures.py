@@ -100,27 +100,14 @@ def test_lines_by_sparsity():
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["50%", "90%"]
 
 
-def gradual_rows():
-    rng = np.random.default_rng(2)
-    points = [(schedule, level, seed) for schedule in figures.plots.ARMS for level in (0.8, 0.95) for seed in range(4)]
-    rows = pd.DataFrame(points, columns=["schedule", "target_sparsity", "seed"]).assign(method="magnitude")
-    dense = pd.DataFrame({"schedule": "none", "target_sparsity": 0.0, "seed": range(4), "method": "dense"})
-    rows = pd.concat([rows, dense], ignore_index=True).assign(dataset="x")
-    return rows.assign(test_accuracy=rng.uniform(size=len(rows)))
-
-
-def test_differences_are_paired_by_seed():
-    rows = gradual_rows().sample(frac=1, random_state=0)  # in any order
-    above, below = figures.plots.gradual_vs_instant(rows).axes
-    wide = rows[rows.method != "dense"].set_index(["schedule", "target_sparsity", "seed"]).test_accuracy
-    difference = 100 * (wide["equal_steps_8"] - wide["one_shot"])
-    drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in below.containers}
-    assert drawn["gradual, 8 prunings, minus instant"] == pytest.approx(difference.groupby("target_sparsity").mean().to_numpy())
-    assert len(drawn) == 2 and len(above.containers) == 3
-
-
 def test_prunings_are_ordered_by_number():
-    rows = gradual_rows().query("method != 'dense'").replace({"cubic_8": "equal_steps_16"})
-    axes = figures.plots.gradual_pruning(rows).axes
+    points = [
+        (f"equal_steps_{k}" if k > 1 else "one_shot", level, seed)
+        for k in (16, 1, 8)
+        for level in (0.8, 0.95)
+        for seed in range(4)
+    ]
+    rows = pd.DataFrame(points, columns=["schedule", "target_sparsity", "seed"]).assign(dataset="x")
+    axes = figures.plots.gradual_pruning(rows.assign(test_accuracy=np.random.default_rng(2).uniform(size=len(rows)))).axes
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["1", "8", "16"]
     assert axes[1].get_title() == "final sparsity 95%"

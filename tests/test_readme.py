@@ -35,6 +35,11 @@ def claims():
         ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
         overhead = jobs.overhead.median()[1]
         yield "sweeps", f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {overhead:.2%}"
+    scan = read_results("sensitivity")
+    one_layer = scan[scan.target_sparsity == 0.9].groupby("layer").accuracy_before.mean()
+    inside = one_layer.index.str.contains("block")
+    yield "sensitive layers", f"accuracy is {one_layer[~inside].drop('fc').mean():.1%} on average"
+    yield "layers in blocks", f"inside a residual block, {one_layer[inside].mean():.1%}"
     pruned = read_results("pruned_speed")
     macs = pruned.groupby("network").macs.first()
     fewer = macs["dense"] / macs["half the channels"]

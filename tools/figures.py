@@ -48,6 +48,9 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "criteria": (("criteria",), plots.criteria),
     "scopes": (("criteria",), plots.scopes),
     "sensitivity": (("sensitivity",), plots.sensitivity),
+    "depth_vs_width": (("depth_width",), plots.depth_vs_width),
+    "gradual_pruning": (("gradual_pruning",), plots.gradual_pruning),
+    "pareto": (("deploy",), plots.pareto),
     "mask_patterns": ((), mask_patterns),
     "layer_sparsity": ((), layer_sparsity),
 }

@@ -14,6 +14,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from helpers.data import replacing
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
 TARGET = REPOSITORY / "build" / "run"
@@ -45,9 +47,8 @@ def execute(source: Path, target: Path, threads: int) -> float:
         raise RuntimeError(
             f"not stored, since its outputs are not fit to commit: {'; '.join(problems)} (see build/run/{source.name})"
         )
-    beside = target.with_suffix(".tmp")
-    nbformat.write(notebook, beside)
-    os.replace(beside, target)
+    with replacing(target) as beside:
+        nbformat.write(notebook, beside)
     return seconds
 
 
