@@ -33,11 +33,11 @@ def by_kind(model, batch_size):
     return found
 
 
-def speed_up(table):
-    """How many times faster half the channels are, by threads, precision and batch size: the median of the turns' ratios."""
+def speed_ups(table):
+    """How many times faster half the channels are, by threads, precision, batch size and turn."""
     whole = table[table.part == WHOLE]
     times = whole.set_index(["threads", "precision", "batch_size", "turn", "network"]).median_ms.unstack()
-    return (times["dense"] / times["half the channels"]).groupby(["threads", "precision", "batch_size"]).median()
+    return times["dense"] / times["half the channels"]
 
 
 def main():
@@ -72,7 +72,7 @@ def main():
     table = pd.DataFrame(rows)
     reduction = count_macs(dense) / count_macs(networks["half the channels"])
     print(f"{reduction:.2f} times fewer MACs; target: {TARGET} of that at batch 256")
-    for (threads, precision, size), faster in speed_up(table).items():
+    for (threads, precision, size), faster in speed_ups(table).groupby(["threads", "precision", "batch_size"]).median().items():
         told = f"{threads} thread(s), {precision}, batch {size}"
         print(f"  {told:<28} {faster:.2f} times faster: {faster / reduction:.2f} of the reduction")
     parts = table[table.part != WHOLE].groupby(["threads", "batch_size", "part", "network"]).median_ms.median().unstack()

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-TARGETS = {  # where the network is to run: (the device in the rows starts with, the cost that counts there)
+TARGETS = {  # where the network is to run: (backend of the rows, the cost that counts there)
     "CPU, one image at a time": ("cpu", "latency_ms_1"),
     "CPU, large batches": ("cpu", "latency_ms_256"),
     "storage or download": ("cpu", "zipped_bytes"),

@@ -126,13 +126,23 @@ def _cut_name(c: dict) -> str:
 def by_hand(seeds: Iterable[int]) -> list[dict]:
     """The fully connected trio: cut in width and depth with the weights carried over, and from scratch."""
     methods = ("dense", "width", "depth", "width, from scratch", "depth, from scratch")
-    common = {"model": "SimpleNet", "scope": "units", "schedule": "one_shot", "target_sparsity": "", "lr": 0.05}
-    return [common | {"method": method, "epochs": 1, "dense_epochs": 4, "seed": seed} for seed in seeds for method in methods]
+    common = {
+        "model": "SimpleNet",
+        "scope": "units",
+        "schedule": "one_shot",
+        "target_sparsity": "",
+        "epochs": 1,
+        "dense_epochs": 4,
+    }
+    rates = {method: 0.05 if "scratch" in method else 0.0125 for method in methods}  # of the steps that a row counts
+    return [
+        common | {"method": method, "lr": lr, "dense_lr": 0.05, "seed": seed} for seed in seeds for method, lr in rates.items()
+    ]
 
 
-def _gradual(seeds: Iterable[int], points: Iterable[tuple], epochs: float = 3) -> list[dict]:
+def _gradual(seeds: Iterable[int], points: Iterable[tuple]) -> list[dict]:
     """Configurations of `train_and_prune` for (method, schedule, until, variant, sparsity, lr) points."""
-    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "epochs": epochs}
+    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "epochs": 3}
     names = ("method", "schedule", "until", "variant", "target_sparsity", "lr")
     return [common | dict(zip(names, point, strict=True)) | {"seed": seed} for seed in seeds for point in points]
 
@@ -160,7 +170,7 @@ GRIDS = {
     "builtin_methods": Grid(builtin_methods, prune_and_finetune, dense_network),
     "criteria": Grid(criteria, prune_and_finetune, dense_network, ("epochs", "test_accuracy_before", "prune_seconds")),
     "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
-    "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "parameters")),
+    "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),

@@ -120,7 +120,7 @@ def prune_as_told(model: CifarNet, configuration: dict, data: Dataset) -> None:
         prune.global_unstructured([(layer, "weight") for layer in layers], pruning_method=prune.L1Unstructured, amount=amount)
     elif method in BUILTIN:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + 10_000)  # not the numbers that the weights were drawn from
             for layer in layers[:-1] if method.endswith("dim0") else layers[1:] if method.endswith("dim1") else layers:
                 BUILTIN[method](layer, amount)
     elif scope == "sensitivity":
@@ -222,21 +222,21 @@ def _start_again(model: nn.Module, seed: int) -> None:
 def cut_by_hand(configuration: dict, data: Dataset) -> dict:
     """`SimpleNet`, trained and then cut by hand in width or depth; or the small network from scratch, for as many steps."""
     method, seed, epochs, dense_epochs = (configuration[name] for name in ("method", "seed", "epochs", "dense_epochs"))
-    recipe = {"seed": seed, "validate": False, "progress": False}
+    recipe = {"lr": configuration["lr"], "seed": seed, "validate": False, "progress": False}
     seed_everything(seed)
     if method.endswith("from scratch"):
         model = WidthPrunedNet() if method.startswith("width") else DepthPrunedNet()
-        before, history = "", train(model, data, epochs=dense_epochs + epochs, lr=configuration["lr"], **recipe)
+        before, history = "", train(model, data, epochs=dense_epochs + epochs, **recipe)
     else:
         model = SimpleNet()
-        train(model, data, epochs=dense_epochs, lr=configuration["lr"], **recipe)
+        train(model, data, epochs=dense_epochs, **recipe | {"lr": configuration["dense_lr"]})
         if method == "depth":
             model = bridge_layer(model, data.train.images[:10_000])
         elif method == "width":
             prune_channels(model, {"layer2": 0.5})
             model = shrink(model)
         before = evaluate(model, data.val).accuracy
-        history = train(model, data, epochs=epochs, lr=configuration["lr"] / 4, **recipe)
+        history = train(model, data, epochs=epochs, **recipe)
     return configuration | _after(model, data, history) | {
         "checkpoint": "", "width": "", "accuracy_before": before, "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
@@ -329,8 +329,7 @@ def deploy(configuration: dict, data: Dataset) -> dict:
             "file_bytes": file.stat().st_size, "zipped_bytes": len(gzip.compress(file.read_bytes())),
         }  # fmt: skip
         row |= {f"latency_ms_{size}": round(onnx_latency(file, size).median, 4) for size in (1, 256)}
-    values = [p.detach() for p in model.parameters()]
     return row | {
         "achieved_sparsity": round(sparsity(model).fraction, 6), "macs": count_macs(model), "backend": "cpu",
-        "parameters": sum(v.numel() for v in values), "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in model.parameters()), "threads": torch.get_num_threads(),
     }  # fmt: skip

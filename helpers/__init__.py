@@ -16,15 +16,3 @@ from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, p
 from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
 from .training import Evaluation, History, evaluate, load_pretrained, predict, seed_everything, train, trained
 # isort: on
-
-__all__ = [
-    "ChannelGroup", "CheckpointError", "CifarNet", "Criterion", "DataError", "Dataset", "DepthPrunedNet", "Evaluation",
-    "GradientPruning", "History", "Latency", "MagnitudePruning", "Measurement", "PercentilePruning", "RandomPruning",
-    "Schedule", "SimpleNet", "SparsityReport", "Split", "SurgeryError", "TaylorPruning", "WidthPrunedNet",
-    "amounts_from_sensitivity", "block_similarity", "bridge_layer", "channel_groups", "channel_scan", "count_macs", "cubic",
-    "drop_blocks", "equal_steps", "evaluate", "file_bytes", "full_budget", "latency", "load_cifar_net", "load_dataset",
-    "load_pretrained", "load_pruned", "make_permanent", "measure", "one_shot", "output_path", "predict", "prunable_layers",
-    "prune_channels", "prune_globally", "prune_iteratively", "prune_layers", "prune_to", "read_results", "residual_blocks",
-    "saliency_scores", "save_cifar_net", "save_pruned", "seed_everything", "sensitivity_scan", "shrink", "sparsity", "train",
-    "trained", "watched", "widths_for_macs",
-]  # fmt: skip

@@ -24,6 +24,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.datasets import CIFAR10
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from tqdm.auto import tqdm
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,6 +38,12 @@ _announced: set[str] = set()
 
 class DataError(RuntimeError):
     """Data that are missing, incomplete or damaged; the message names the file and the next step."""
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Refuse an argument: the error names it, its value and what it must be."""
+    if not ok:
+        raise ValueError(f"{name}={value!r}: must be {allowed}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,9 @@ def load_dataset(name: str | None = None, root: str | os.PathLike | None = None,
             Default: the setting PRUNING_DATA_DIR, else `data/`.
         download: fetch CIFAR-10 by torchvision (MD5-checked) where it is missing. Nothing else ever downloads.
 
+    The splits do not depend on the form: image folders whose files keep CIFAR-10's order within each class hold the same
+    images in each split as the batches do. So what a checkpoint was validated on, it was not trained on, in either form.
+
     Raises:
         ValueError: for an unknown name. DataError: for data that are missing, incomplete or damaged.
 
@@ -153,8 +163,7 @@ def load_dataset(name: str | None = None, root: str | os.PathLike | None = None,
     """
     if name is None:
         name = setting("PRUNING_DATA", DATASET_NAMES)
-    if name not in DATASET_NAMES:
-        raise ValueError(f"name={name!r}: must be one of {', '.join(DATASET_NAMES)}")
+    check(name in DATASET_NAMES, "name", name, f"one of {', '.join(DATASET_NAMES)}")
     if name == "digits":
         return _digits()
     root = data_root(root)
@@ -220,16 +229,16 @@ def _cifar10(root: Path, source: str) -> Dataset:
     read, listing = (_read_batches, _list_batches) if source == "batches" else (_read_folders, _list_folders)
     files = listing(root)
     stamp = zlib.crc32(json.dumps([_CACHE_VERSION, source, files]).encode())
-    cache = root / f".cifar10-{source}.pt"
+    cache = root / f".cifar10-{source}.npz"
     arrays = _read_cache(cache, stamp)
     if arrays is None:
-        arrays = {key: torch.from_numpy(value) for key, value in read(root, files).items()}
+        arrays = read(root, files)
         _write_cache(cache, stamp, arrays)
     label = "CIFAR-10"
     if source == "folders":
-        jpeg = any(name.lower().endswith((".jpg", ".jpeg")) for name in files["train"][CIFAR10_CLASSES[0]][:1])
+        jpeg = files["train"][0][0].lower().endswith((".jpg", ".jpeg"))
         label = "CIFAR-10 (JPEG copy)" if jpeg else "CIFAR-10 (image folders)"
-    return _split("cifar10", label, CIFAR10_CLASSES, **arrays)
+    return _split("cifar10", label, CIFAR10_CLASSES, **{key: torch.from_numpy(value) for key, value in arrays.items()})
 
 
 def _split(name, label, classes, train_images, train_labels, test_images, test_labels) -> Dataset:
@@ -274,13 +283,14 @@ def _read_batches(root: Path, files: dict) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{root / CIFAR10.base_folder}: damaged or incomplete ({error}). Delete this folder, then: {GET_CIFAR10}"
             ) from error
-        arrays[f"{part}_images"] = np.ascontiguousarray(raw.data.transpose(0, 3, 1, 2))
-        arrays[f"{part}_labels"] = np.asarray(raw.targets, dtype=np.int64)
+        order = np.argsort(raw.targets, kind="stable")  # class by class, as folders are read: both forms are split alike
+        arrays[f"{part}_images"] = np.ascontiguousarray(raw.data[order].transpose(0, 3, 1, 2))
+        arrays[f"{part}_labels"] = np.asarray(raw.targets, dtype=np.int64)[order]
     return arrays
 
 
-def _list_folders(root: Path) -> dict[str, dict[str, list[str]]]:
-    """File names by part and class; refuses missing, surplus and uneven class folders."""
+def _list_folders(root: Path) -> dict[str, list[tuple[str, int]]]:
+    """(path from `root`, class) of every image by part, class by class; refuses missing, surplus and uneven class folders."""
     found = {}
     for part in ("train", "test"):
         folders = {entry.name for entry in os.scandir(root / part) if entry.is_dir()}
@@ -290,25 +300,27 @@ def _list_folders(root: Path) -> dict[str, dict[str, list[str]]]:
                     f"{root / part}: {problem} class folder {', '.join(sorted(names))}. "
                     f"It must hold just {', '.join(CIFAR10_CLASSES)}: copy it again"
                 )
-        found[part] = {name: sorted(os.listdir(root / part / name)) for name in CIFAR10_CLASSES}
-        counts = {name: len(files) for name, files in found[part].items()}
-        most = max(counts.values())
-        for name, count in counts.items():
-            if count < most or count == 0:
-                raise DataError(f"{root / part / name}: {count:,} images where other classes have {most:,}: copy it again")
+        images = make_dataset(root / part, {name: k for k, name in enumerate(CIFAR10_CLASSES)}, IMG_EXTENSIONS, allow_empty=True)
+        counts = np.bincount([k for _, k in images], minlength=len(CIFAR10_CLASSES))
+        for name, count in zip(CIFAR10_CLASSES, counts, strict=True):
+            if count < counts.max() or count == 0:
+                raise DataError(
+                    f"{root / part / name}: {count:,} images where other classes have {counts.max():,}: copy it again"
+                )
+        found[part] = [(os.path.relpath(path, root), k) for path, k in images]
     return found
 
 
 def _read_folders(root: Path, files: dict) -> dict[str, np.ndarray]:
     arrays = {}
     for part in ("train", "test"):
-        names = [(root / part / label / name, k) for k, label in enumerate(CIFAR10_CLASSES) for name in files[part][label]]
-        chunks = [names[start : start + 1000] for start in range(0, len(names), 1000)]
+        chunks = [files[part][start : start + 1000] for start in range(0, len(files[part]), 1000)]
         with Parallel(n_jobs=-1, prefer="threads", return_as="generator") as parallel:
-            decoded = parallel(delayed(_decode)([path for path, _ in chunk]) for chunk in chunks)
-            bar = tqdm(decoded, total=len(chunks), desc=f"decoding {part}", unit="k images", disable=None, leave=False)
+            decoded = parallel(delayed(_decode)([root / path for path, _ in chunk]) for chunk in chunks)
+            quiet = None if watched() else True
+            bar = tqdm(decoded, total=len(chunks), desc=f"decoding {part}", unit="k images", disable=quiet, leave=False)
             arrays[f"{part}_images"] = np.concatenate(list(bar))
-        arrays[f"{part}_labels"] = np.array([k for _, k in names], dtype=np.int64)
+        arrays[f"{part}_labels"] = np.array([k for _, k in files[part]], dtype=np.int64)
     return arrays
 
 
@@ -329,27 +341,19 @@ def _decode(paths: list[Path]) -> np.ndarray:
 # ---- the decoded cache: one file, checked when read, written beside and renamed
 
 
-def _checksum(arrays: dict[str, Tensor]) -> int:
-    crc = 0
-    for key in sorted(arrays):
-        crc = zlib.crc32(arrays[key].numpy(), crc)
-    return crc
-
-
-def _read_cache(cache: Path, stamp: int) -> dict[str, Tensor] | None:
+def _read_cache(cache: Path, stamp: int) -> dict[str, np.ndarray] | None:
     try:
-        content = torch.load(cache, weights_only=True, mmap=False)
-        if content["stamp"] == stamp and content["crc"] == _checksum(content["arrays"]):
-            return content["arrays"]
+        with np.load(cache) as content:  # a zip archive, whose checksums are looked at
+            arrays = dict(content)
+        return arrays if int(arrays.pop("stamp")) == stamp else None
     except Exception:  # whatever is wrong with a cache, the cure is to build it again
         return None
-    return None
 
 
-def _write_cache(cache: Path, stamp: int, arrays: dict[str, Tensor]) -> None:
+def _write_cache(cache: Path, stamp: int, arrays: dict[str, np.ndarray]) -> None:
     try:
-        with replacing(cache) as beside:
-            torch.save({"stamp": stamp, "crc": _checksum(arrays), "arrays": arrays}, beside)
+        with replacing(cache) as beside, open(beside, "wb") as file:
+            np.savez(file, stamp=stamp, **arrays)
     except OSError as error:  # a read-only or full disk costs time, not correctness
         _announce(f"the decoded images could not be cached in {cache.parent} ({error.strerror}); loading goes on without")
 

@@ -77,12 +77,10 @@ def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.batches = iter(split.images[:images].float().div(255).split(100))
+        batches = iter(split.images[:images].float().div(255).split(100))
 
         def get_next(self):
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch.numpy()}
+            return next(({INPUT: batch.numpy()} for batch in self.batches), None)
 
     with tempfile.TemporaryDirectory() as folder, replacing(target) as beside:
         prepared = Path(folder, "prepared.onnx")

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .data import Split
+from .data import Split, check
 from .pruning import make_permanent, up_to_date
 from .training import autocast, eval_mode, evaluate
 
@@ -65,25 +65,17 @@ class Measurement:
         Accuracy is compared by its difference in points. Where the interquartile ranges of two latencies overlap,
         `remark` says that the difference lies inside the noise.
         """
-        mine, others = self.rows(), other.rows()
-        rows = []
-        for name in mine:
+        check(set(self.latency) <= set(other.latency), "other", list(other.latency), f"timed at batches {list(self.latency)}")
+        theirs = other.rows()
+        rows = {name: {"this": value, "other": theirs[name], "remark": ""} for name, value in self.rows().items()}
+        for name, row in rows.items():
+            row["gain"] = f"{row['this'] / row['other']:.2f}×" if row["other"] else "∞"
             if name == "accuracy":
-                change = f"{100 * (others[name] - mine[name]):+.1f} points"
-            else:
-                change = f"{mine[name] / others[name]:.2f}×" if others[name] else "∞"
-            rows.append(
-                {"": name, "this": mine[name], "other": others[name], "gain": change, "remark": self._remark(other, name)}
-            )
-        return pd.DataFrame(rows, dtype=object).set_index("")
-
-    def _remark(self, other: "Measurement", name: str) -> str:
-        if not name.startswith("latency"):
-            return ""
-        a, b = (m.latency.get(int(name.rsplit(" ", 1)[1])) for m in (self, other))
-        if b is None or abs(a.median - b.median) <= (a.iqr + b.iqr) / 2:
-            return "inside the noise"
-        return ""
+                row["gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
+        for size, mine in self.latency.items():
+            if abs(mine.median - other.latency[size].median) <= (mine.iqr + other.latency[size].iqr) / 2:
+                rows[f"latency_ms, batch {size}"]["remark"] = "inside the noise"
+        return pd.DataFrame(rows.values(), index=rows, columns=["this", "other", "gain", "remark"], dtype=object)
 
 
 def count_macs(model: nn.Module, shape: tuple[int, ...] = IMAGE) -> int:
@@ -122,8 +114,7 @@ def latency(
         >>> latency(model, 256)  # doctest: +SKIP
         41.20 ms (IQR 0.83)
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: must be 1 or more")
+    check(batch_size >= 1, "batch_size", batch_size, "1 or more")
     device = next(model.parameters()).device
     timed = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
     images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)

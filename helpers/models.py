@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from .data import REPOSITORY, replacing
+from .data import REPOSITORY, check, replacing
 
 # Mean and standard deviation of CIFAR-10's training images per colour channel, in 0..1
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -31,12 +31,11 @@ class ResidualBlock(nn.Module):
     Source: the basic block of ResNet (He et al. 2016, arXiv:1512.03385).
     """
 
-    def __init__(self, channels: int, hidden: int | None = None):
+    def __init__(self, channels: int):
         super().__init__()
-        hidden = channels if hidden is None else hidden
-        self.conv1 = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(hidden)
-        self.conv2 = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.bn2.weight)  # a new block passes its input through (Goyal et al. 2017, arXiv:1706.02677)
 
@@ -88,8 +87,8 @@ class CifarNet(nn.Module):
 
     def __init__(self, width: float = 1.0, classes: int = 10):
         super().__init__()
-        if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 4:
-            raise ValueError(f"width={width!r}: must be a number in (0, 4]")
+        ok = isinstance(width, int | float) and not isinstance(width, bool) and 0 < width <= 4
+        check(ok, "width", width, "a number in (0, 4]")
         self.width = float(width)
         c0, c1, c2, c3 = (max(1, round(width * c)) for c in self.channels)
         self.register_buffer("mean", torch.tensor(CIFAR10_MEAN).view(1, 3, 1, 1))
@@ -164,8 +163,20 @@ def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
 def check_facts(facts: dict) -> None:
     """Refuse what a checkpoint should not hold beside its weights, by name."""
     for name, value in facts.items():
-        if not isinstance(value, str | int | float | bool | None):
-            raise ValueError(f"{name}={value!r}: must be a plain value (text, number, truth value or None)")
+        plain = type(value) in (str, int, float, bool, type(None))  # not NumPy's floats, which the file could not be read with
+        check(plain, name, value, "a plain value (text, number, truth value or None)")
+
+
+def fit_sizes(module: nn.Module) -> None:
+    """Let the sizes that a layer states follow the shape of its weight."""
+    for kind, names in (
+        (nn.Conv2d, ("out_channels", "in_channels")),
+        (nn.Linear, ("out_features", "in_features")),
+        (nn.BatchNorm1d | nn.BatchNorm2d, ("num_features",)),
+    ):
+        if isinstance(module, kind):
+            for name, size in zip(names, module.weight.shape, strict=False):
+                setattr(module, name, size)
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
@@ -218,8 +229,8 @@ def load_cifar_net(path: str | os.PathLike | None = None) -> CifarNet:
     content = read_checkpoint(path, _FORMAT, again)
     try:
         model = CifarNet(**content["architecture"])
+        model.facts = content["facts"]
         model.load_state_dict(content["state"])
     except Exception as error:
         raise CheckpointError(f"{path}: its weights do not fit its architecture ({type(error).__name__}): {again}") from error
-    model.facts = content["facts"]
     return model.eval()

@@ -126,22 +126,26 @@ METHODS = {  # label, colour, marker, line style
 }
 
 
-def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]) -> None:
-    """Draw `column` against target sparsity for each method: mean, 95 % CI over seeds as a bar, every run as a faint dot."""
-    levels = sorted(rows.target_sparsity[rows.method.isin(methods)].unique())
-    for method in methods:
+def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str], log: bool = True) -> None:
+    """Draw `column` against target sparsity for each method: mean, 95 % CI over seeds as a bar, every run as a faint dot.
+
+    The scale is that of the logarithm of the weights left: from 50 to 75 % is as far as from 90 to 95 %. Or linear.
+    """
+    levels = np.array(sorted(rows.target_sparsity[rows.method.isin(methods)].unique()))
+    scale = -np.log(1 - levels) if log else levels
+    for k, method in enumerate(methods):
         label, color, marker, style = METHODS[method]
         own = rows[rows.method == method]
         estimates = [mean_ci(own[column][own.target_sparsity == level]) for level in levels]
-        places = np.arange(len(levels)) + 0.1 * (list(methods).index(method) - (len(methods) - 1) / 2)
+        places = scale + 0.012 * np.ptp(scale) * (k - (len(methods) - 1) / 2)
         for place, level in zip(places, levels, strict=True):
             values = own[column][own.target_sparsity == level]
             ax.plot([place] * len(values), values, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
         means = [e.mean for e in estimates]
         ax.errorbar(places, means, [e.margin for e in estimates], color=color, marker=marker, ls=style, capsize=3, label=label)
-    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    ax.set_xticks(scale, [f"{level:.0%}" for level in levels])
     ax.yaxis.set_major_formatter(_PERCENT)
-    ax.set(xlabel="sparsity: share of weights set to zero")
+    ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 
 
 def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
@@ -159,21 +163,30 @@ def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str
     ax.annotate(text, (x, height), xycoords=("axes fraction", "data"), va=va, fontsize=9, color="0.3")
 
 
+def _before_and_after(
+    axes: Sequence[plt.Axes], rows: pd.DataFrame, own: pd.DataFrame, methods: Sequence[str], of: str = ""
+) -> None:
+    """Two panels of `own` rows: right after pruning, and after fine-tuning where there was any; the dense one of `rows` as reference."""
+    tuned = own[own.steps > 0]
+    titles = ("right after pruning", f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
+    for ax, column, title, some in zip(axes, ("test_accuracy_before", "test_accuracy"), titles, (own, tuned), strict=True):
+        curves(ax, some, column, [method for method in methods if method in set(some.method)])
+        reference_line(ax, rows, column)
+        ax.set_title(of + title)
+        ax.axhline(0.1, color="0.7", lw=1)
+    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+
+
+def _seeds_legend(ax: plt.Axes, rows: pd.DataFrame, **place) -> None:
+    ax.legend(frameon=False, fontsize=9, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds", **place)
+
+
 def sparsity_curve(rows: pd.DataFrame) -> Figure:
     """Test accuracy against sparsity for magnitude and random pruning, before and after fine-tuning, dense as reference."""
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
-    steps = int(rows.steps.iloc[0])
-    titles = ("right after pruning", f"after fine-tuning ({steps} steps for every network)")
-    for ax, column, title in zip(axes, ("test_accuracy_before", "test_accuracy"), titles, strict=True):
-        curves(ax, rows, column, ("magnitude", "random"))
-        reference_line(ax, rows, column)
-        ax.set_title(title)
-        ax.axhline(0.1, color="0.7", lw=1)
+    _before_and_after(axes, rows, rows, ("magnitude", "random"))
     _label_line(axes[0], "guessing", 0.1)
-    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
-    axes[1].legend(
-        loc="lower left", bbox_to_anchor=(0, 0.12), frameon=False, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds"
-    )
+    _seeds_legend(axes[1], rows, loc="lower left", bbox_to_anchor=(0, 0.12))
     return fig
 
 
@@ -200,7 +213,8 @@ def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figu
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
     for k, (name, own) in enumerate(pairs.items()):
         steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
-        ax.step(steps, [*levels, levels[-1]], where="post", ls=("-", "--", "-.", ":")[k % 4], marker="oD^v"[k % 4], label=name)
+        style = {"ls": ("-", "--", "-.", ":")[k % 4], "marker": "oD^v"[k % 4], "markevery": range(1, len(own) + 1)}
+        ax.step(steps, [*levels, levels[-1]], where="post", label=name, **style)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
     ax.legend(frameon=False, loc="lower right")
@@ -251,11 +265,12 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
     groups = {"single weights": [m for m in METHODS if "unstructured" in m], "slices": [m for m in METHODS if "_structured" in m]}
     for ax, (title, methods) in zip(axes, groups.items(), strict=True):
-        curves(ax, rows, "accuracy_before", methods)
+        curves(ax, rows, "accuracy_before", methods, log=False)
         ax.set_title(title)
         ax.axhline(0.1, color="0.7", lw=1)
-        ax.legend(frameon=False, fontsize=9, loc="center left" if ax is axes[0] else "upper right")
-    _label_line(axes[0], "guessing", 0.095, x=0.4, va="top")
+        where = {"loc": "center", "bbox_to_anchor": (0.44, 0.38)} if ax is axes[0] else {"loc": "upper right"}
+        ax.legend(frameon=False, fontsize=9, **where)
+    _label_line(axes[0], "guessing", 0.095, x=0.6, va="top")
     axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
     fig.suptitle(f"right after pruning, no fine-tuning; mean, 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
     return fig
@@ -264,28 +279,11 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
 def criteria(rows: pd.DataFrame) -> Figure:
     """Test accuracy against sparsity for each criterion: global and layer-wise, right after pruning and after fine-tuning."""
     fig, axes = plt.subplots(2, 2, figsize=(9.5, 7), sharey=True)
-    tuned = rows[rows.steps > 0]
-    titles = ("right after pruning", f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
+    methods = ("magnitude", "taylor", "gradient", "percentile", "filters_l1", "random")
     for line, scope, named in zip(axes, ("global", "layer"), ("one ranking for the network", "each layer alone"), strict=True):
-        for ax, column, title, some in zip(line, ("test_accuracy_before", "test_accuracy"), titles, (rows, tuned), strict=True):
-            shown = [
-                m
-                for m in ("magnitude", "taylor", "gradient", "percentile", "filters_l1", "random")
-                if m in set(some.method[some.scope == scope])
-            ]
-            curves(ax, some[some.scope == scope], column, shown)
-            reference_line(ax, rows, column)
-            ax.set_title(f"{named}, {title}")
-            ax.axhline(0.1, color="0.7", lw=1)
-        line[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+        _before_and_after(line, rows, rows[rows.scope == scope], methods, of=f"{named}, ")
     _label_line(axes[0, 0], "guessing", 0.1)
-    axes[1, 0].legend(
-        frameon=False,
-        loc="upper right",
-        bbox_to_anchor=(1, 0.9),
-        fontsize=9,
-        title=f"mean, 95 % CI of {rows.seed.nunique()} seeds",
-    )
+    _seeds_legend(axes[1, 0], rows, loc="upper right", bbox_to_anchor=(1, 0.9))
     return fig
 
 
@@ -293,13 +291,8 @@ def scopes(rows: pd.DataFrame) -> Figure:
     """Magnitude pruning at one total sparsity, spread over the layers in different ways: before and after fine-tuning."""
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)
     own = rows[rows.method == "magnitude"]
-    own = own.assign(method=own.scope)
-    for ax, column, some in zip(axes, ("test_accuracy_before", "test_accuracy"), (own, own[own.steps > 0]), strict=True):
-        curves(ax, some, column, ("global", "global, 1 % kept", "sensitivity", "layer"))
-        reference_line(ax, rows, column)
-    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1), title="right after pruning")
-    axes[1].set(title="after fine-tuning")
-    axes[1].legend(frameon=False, loc="lower left", fontsize=9, title=f"mean, 95 % CI of {rows.seed.nunique()} seeds")
+    _before_and_after(axes, rows, own.assign(method=own.scope), ("global", "global, 1 % kept", "sensitivity", "layer"))
+    _seeds_legend(axes[1], rows, loc="lower left")
     return fig
 
 
@@ -498,8 +491,9 @@ def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
     return fig
 
 
-def rgb_filters(weight: Tensor, removed: Sequence[int], columns: int = 8) -> Figure:
-    """First-layer filters [N, 3, h, w] as colour images, all on one scale; the removed ones crossed out."""
+def rgb_filters(weight: Tensor, removed: Sequence[int]) -> Figure:
+    """First-layer filters [N, 3, h, w] as colour images, eight in a row, all on one scale; the removed ones crossed out."""
+    columns = 8
     colours = (weight.detach() / (2 * weight.detach().abs().max()) + 0.5).permute(0, 2, 3, 1)  # grey: zero
     rows = -(-len(weight) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.8 * columns, 0.95 * rows), squeeze=False)
@@ -509,7 +503,7 @@ def rgb_filters(weight: Tensor, removed: Sequence[int], columns: int = 8) -> Fig
             ax.imshow(colours[k], interpolation="nearest")
             ax.set_title(str(k), fontsize=8.5, pad=2)
             if k in removed:
-                ax.plot([0, 1, 0, 1], [0, 1, 1, 0], color="0.1", lw=2.5, transform=ax.transAxes)
+                ax.plot([0, 1, 0, 1], [0, 1, 1, 0], color="0.1", lw=1.2, transform=ax.transAxes)
     return fig
 
 
@@ -583,5 +577,6 @@ def mask_strip(masks: dict[str, tuple[Tensor, float]]) -> Figure:
         ax.set_title(f"network {name}, this layer {(mask == 0).float().mean():.0%}: accuracy {accuracy:.0%}", fontsize=10)
         ax.set(ylabel="filter")
         ax.grid(visible=False)
-    axes[-1, 0].set(xlabel="weights of a filter")
+        ax.set_xticks(range(0, mask[0].numel(), 4 * mask[0, 0].numel()), range(0, mask.shape[1], 4))
+    axes[-1, 0].set(xlabel=f"input channel, {mask[0, 0].numel()} weights each")
     return fig

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
-from .data import Dataset, Split
+from .data import Dataset, Split, check
 from .training import autocast, eval_mode, evaluate, to_float
 
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
@@ -157,26 +157,21 @@ class Criterion(prune.BasePruningMethod):
     def __init__(self, amount: float | int | None = None, *, threshold: float | None = None, dim: int | None = None, n: int = 1):
         if (amount is None) == (threshold is None):
             raise ValueError(f"amount={amount!r}, threshold={threshold!r}: exactly one of the two must be given")
-        if amount is not None and not is_amount(amount):
-            raise ValueError(f"amount={amount!r}: must be a fraction in [0, 1] or a count")
-        if threshold is not None and not (is_number(threshold) and threshold >= 0):
-            raise ValueError(f"threshold={threshold!r}: must be a number of 0 or more")
-        if dim not in (None, 0, 1) or isinstance(dim, bool):
-            raise ValueError(f"dim={dim!r}: must be None (single weights), 0 (filters) or 1 (input channels)")
-        if n not in (1, 2):
-            raise ValueError(f"n={n!r}: must be 1 or 2")
+        if amount is not None:
+            amount = plain_amount("amount", amount)
+        else:
+            check(is_number(threshold) and threshold >= 0, "threshold", threshold, "a number of 0 or more")
+        one_of = dim in (None, 0, 1) and not isinstance(dim, bool)
+        check(one_of, "dim", dim, "None (single weights), 0 (filters) or 1 (input channels)")
+        check(n in (1, 2), "n", n, "1 or 2")
         self.amount, self.threshold, self.dim, self.n = amount, threshold, dim, n
         if dim is not None:
             self.PRUNING_TYPE = "structured"
 
     def __repr__(self) -> str:
-        told = {
-            name: value
-            for name, value in vars(self).items()
-            if name in ("amount", "threshold", "dim", "n", "low", "high", "seed")
-        }
-        shown = [f"{name}={value!r}" for name, value in told.items() if value is not None and (name, value) != ("n", 1)]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        told = {name: vars(self).get(name) for name in ("amount", "threshold", "dim", "n", "low", "high", "seed")}
+        shown = ", ".join(f"{k}={v!r}" for k, v in told.items() if v is not None and (k, v) != ("n", 1))
+        return f"{type(self).__name__}({shown})"
 
     def importance(self, weight: Tensor) -> Tensor:
         """How much each weight matters, in the weight's shape, 0 or more: the lowest go first."""
@@ -281,16 +276,24 @@ class PercentilePruning(Criterion):
 class RandomPruning(Criterion):
     """Any weight is as likely to go as any other: the control of every claim. The same seed draws the same mask.
 
-    Layers of one `prune_layers` call get draws of their own.
+    Layers of one `prune_layers` call get draws of their own. The draws are NumPy's: those of `torch.manual_seed(seed)`
+    are the very numbers from which a network built with that seed got its weights, so a mask made of them would take
+    the weights that began as the largest, and not any.
+
+    Args:
+        seed: a whole number of 0 or more.
     """
 
     def __init__(self, amount: float | int, seed: int = 0, *, dim: int | None = None):
         super().__init__(amount, dim=dim)
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool) and seed >= 0
+        check(whole, "seed", seed, "a whole number of 0 or more")
         self.seed = seed
 
     def scores(self, values: Sequence[Tensor]) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.stream)
-        return [-torch.rand(len(self._alive(torch.ones_like(value))), generator=generator) for value in values]
+        generator = np.random.default_rng((self.seed, self.stream))
+        sizes = [len(self._alive(torch.ones_like(value))) for value in values]
+        return [torch.from_numpy(generator.random(size, dtype=np.float32)) for size in sizes]
 
 
 class _SaliencyPruning(Criterion):
@@ -327,13 +330,12 @@ def saliency_scores(
     *,
     batches: int = 8,
     batch_size: int = 500,
-    seed: int = 0,
     parameters: Iterable[Target] | None = None,
     masks: dict[Target, Tensor] | None = None,
 ) -> dict[Target, Tensor]:
     """Mean over batches of |∂L/∂w| ("gradient") or |w · ∂L/∂w| ("taylor"), for each parameter in its shape.
 
-    Training images without augmentation, drawn by `seed`; BatchNorm in evaluation mode; cross-entropy. Weights,
+    Training images without augmentation, the same draw each time; BatchNorm in evaluation mode; cross-entropy. Weights,
     gradients and modes of the model are as before afterwards.
 
     Args:
@@ -343,22 +345,21 @@ def saliency_scores(
         masks: multiplied into the weights first, on top of the masks that the modules hold.
 
     Raises:
-        ValueError: for an unknown kind or no batches.
+        ValueError: for an unknown kind, no batches or no images.
 
     Example:
         >>> scores = saliency_scores(model, data, "gradient")  # doctest: +SKIP
         >>> prune.l1_unstructured(model.fc, "weight", 0.5, importance_scores=scores[model.fc, "weight"])  # doctest: +SKIP
     """
-    if kind not in ("gradient", "taylor"):
-        raise ValueError(f"kind={kind!r}: must be gradient or taylor")
-    if batches < 1:
-        raise ValueError(f"batches={batches!r}: must be 1 or more")
+    check(kind in ("gradient", "taylor"), "kind", kind, "gradient or taylor")
+    check(batches >= 1, "batches", batches, "1 or more")
+    split = data.train if isinstance(data, Dataset) else data
+    check(len(split) > 0, "data", split, "a split with at least one image")
     targets = _all_weights(model) if parameters is None else list(parameters)
     tensors = [_parameter(target) for target in targets]
     saved = [tensor.data for tensor in tensors]
     totals, count = [torch.zeros_like(tensor) for tensor in tensors], 0
-    split, device = data.train if isinstance(data, Dataset) else data, tensors[0].device
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
+    device, order = tensors[0].device, torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     try:
         for target, tensor in zip(targets, tensors, strict=True):
             tensor.data = tensor.data * _mask(target) * (1 if masks is None else masks[target])
@@ -451,7 +452,8 @@ def prune_globally(
 
 def _prune(groups, model, data, batches, min_kept, spare_ends=False) -> None:
     """Work out all masks first, then install them: a refused call changes nothing."""
-    _check_plan(groups, model, data, batches, min_kept)
+    min_kept = plain_amount("min_kept", min_kept)
+    _check_plan(groups, model, data, min_kept)
     masks = {target: _mask(target) for targets, _ in groups for target in targets}
     done: list[tuple[Target, prune.BasePruningMethod, Tensor]] = []
     for step in range(max(len(methods) for _, methods in groups)):
@@ -462,6 +464,8 @@ def _prune(groups, model, data, batches, min_kept, spare_ends=False) -> None:
             method, scope = copy.copy(methods[step]), targets
             if spare_ends and getattr(method, "dim", None) is not None:
                 scope = targets[1:] if method.dim == 1 else targets[:-1]
+                if not scope:
+                    raise ValueError("model: its only layer would be spared; name it with parameters=[(layer, 'weight')]")
             kind = getattr(method, "saliency", None)
             if kind and kind not in saliency:
                 saliency[kind] = saliency_scores(model, data, kind, batches=batches, parameters=masks, masks=at_start)
@@ -479,12 +483,11 @@ def _prune(groups, model, data, batches, min_kept, spare_ends=False) -> None:
 
 def _torch_masks(method: prune.BasePruningMethod, values: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
     """The masks of a method of torch's or the reader's own, by torch's own container; several tensors as one vector."""
-    method = copy.copy(method)
     container = prune.PruningContainer()
     container._tensor_name = method._tensor_name = "weight"
     container.add_pruning_method(method)
     if len(values) == 1:
-        return [container.compute_mask(values[0], masks[0])]
+        return [container.compute_mask(values[0], masks[0].clone())]  # it writes into the mask that it is given
     flat = container.compute_mask(torch.cat([v.flatten() for v in values]), torch.cat([m.flatten() for m in masks]))
     return [part.view_as(mask) for part, mask in zip(flat.split([m.numel() for m in masks]), masks, strict=True)]
 
@@ -516,8 +519,7 @@ def refresh(target: Target) -> None:
     """Bring `module.weight` up to date, without a gradient."""
     module, name = target
     if hasattr(module, f"{name}_orig"):
-        with torch.no_grad():
-            setattr(module, name, _parameter(target).detach() * getattr(module, f"{name}_mask"))
+        setattr(module, name, masked_parameter(module, name))
 
 
 def _parameter(target: Target) -> nn.Parameter:
@@ -544,12 +546,16 @@ def is_amount(value) -> bool:
     return is_number(value) and (value >= 0 if isinstance(value, Integral) else value <= 1 and value >= 0)
 
 
-def _check_plan(groups, model, data, batches, min_kept) -> None:
-    if not is_amount(min_kept):
-        raise ValueError(f"min_kept={min_kept!r}: must be a fraction in [0, 1] or a count")
+def plain_amount(name: str, value) -> float | int:
+    """A fraction as float or a count as int, of NumPy's kind too; refuses everything else."""
+    check(is_amount(value), name, value, "a fraction in [0, 1] or a count")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _check_plan(groups, model, data, min_kept) -> None:
     seen = set()
     for targets, methods in groups:
-        if isinstance(methods, prune.BasePruningMethod) or not isinstance(methods, Sequence) or len(methods) == 0:
+        if not isinstance(methods, Sequence) or len(methods) == 0:
             raise TypeError(f"methods={methods!r}: must be a list with at least one method, such as [MagnitudePruning(0.5)]")
         for method in methods:
             if not isinstance(method, prune.BasePruningMethod):
@@ -582,9 +588,9 @@ def _check_plan(groups, model, data, batches, min_kept) -> None:
 
 
 def _weight_of(target: Target) -> Tensor:
-    module = target[0] if isinstance(target, tuple) and len(target) == 2 else target
-    if not isinstance(module, nn.Module) or not isinstance(target[1], str):
-        raise TypeError(f"plan: key {target!r} must be a module such as model.conv1, or (module, parameter name)")
+    module, name = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
+    if not isinstance(module, nn.Module) or not isinstance(name, str):
+        raise TypeError(f"plan: {target!r} must be a pair (module, parameter name), or in a plan a module such as model.conv1")
     weight = _parameter(target) if hasattr(module, target[1]) else None
     if not isinstance(weight, nn.Parameter):
         raise ValueError(f"plan: {type(module).__name__} has no parameter {target[1]!r}")
@@ -655,8 +661,7 @@ def amounts_from_sensitivity(
     Raises:
         ValueError: for a total outside [0, 1].
     """
-    if not (is_number(total) and 0 <= total <= 1):
-        raise ValueError(f"total={total!r}: must be a fraction in [0, 1]")
+    check(is_number(total) and 0 <= total <= 1, "total", total, "a fraction in [0, 1]")
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])
     shares = shares_at_loss({name: scan[name] for name in layers}, amounts, dense_accuracy)

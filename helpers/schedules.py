@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data import Dataset
+from .data import Dataset, check
 from .pruning import Criterion, MagnitudePruning, is_number, masks_of, prune_globally, prune_layers
 from .training import History, steps_in, train
 
@@ -26,7 +26,7 @@ class Schedule:
     def steps(self, total: int) -> Pairs:
         """(step, sparsity) pairs for a training of `total` optimiser steps; prunings that fall on one step become one."""
         places = np.linspace(0, self.until * total, len(self.levels)) if len(self.levels) > 1 else [0]
-        return list({int(place): level for place, level in zip(places, self.levels, strict=True)}.items())
+        return list({min(int(place), total - 1): level for place, level in zip(places, self.levels, strict=True)}.items())
 
 
 def one_shot(sparsity: float) -> Schedule:
@@ -36,7 +36,7 @@ def one_shot(sparsity: float) -> Schedule:
         >>> one_shot(0.9).steps(100)
         [(0, 0.9)]
     """
-    return Schedule("one_shot", (_fraction("sparsity", sparsity),))
+    return _stair("one_shot", sparsity, 1, 0.0, lambda t: t)
 
 
 def equal_steps(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
@@ -46,9 +46,7 @@ def equal_steps(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedul
         >>> equal_steps(0.8, rounds=4).steps(100)
         [(0, 0.2), (20, 0.4), (40, 0.6), (60, 0.8)]
     """
-    _check_rounds(rounds)
-    levels = [_fraction("sparsity", sparsity) * k / rounds for k in range(1, rounds)]
-    return Schedule(f"equal_steps_{rounds}", (*(round(level, 12) for level in levels), sparsity), _fraction("until", until))
+    return _stair(f"equal_steps_{rounds}", sparsity, rounds, until, lambda t: t)
 
 
 def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
@@ -60,9 +58,17 @@ def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
         >>> cubic(0.8, rounds=2).steps(100)
         [(0, 0.7), (60, 0.8)]
     """
-    _check_rounds(rounds)
-    levels = [_fraction("sparsity", sparsity) * (1 - (1 - k / rounds) ** 3) for k in range(1, rounds)]
-    return Schedule(f"cubic_{rounds}", (*(round(level, 12) for level in levels), sparsity), _fraction("until", until))
+    return _stair(f"cubic_{rounds}", sparsity, rounds, until, lambda t: 1 - (1 - t) ** 3)
+
+
+def _stair(name: str, sparsity: float, rounds: int, until: float, share: Callable[[float], float]) -> Schedule:
+    """After the share t of the prunings the sparsity is `share(t)` of the target, which the last one meets exactly."""
+    check(
+        isinstance(rounds, int) and not isinstance(rounds, bool) and rounds >= 1, "rounds", rounds, "a whole number of 1 or more"
+    )
+    _check_fraction("sparsity", sparsity), _check_fraction("until", until)
+    levels = [round(sparsity * share(k / rounds), 12) for k in range(1, rounds)]
+    return Schedule(name, (*levels, float(sparsity)), float(until))
 
 
 def prune_iteratively(
@@ -102,11 +108,13 @@ def prune_iteratively(
     Example:
         >>> history = prune_iteratively(model, data, cubic(0.9), epochs=3, lr=0.1)  # doctest: +SKIP
     """
+    check(epochs > 0, "epochs", epochs, "more than 0")
     total = steps_in(data, epochs, recipe.get("batch_size"))
     pairs = schedule.steps(total) if isinstance(schedule, Schedule) else [(step, level) for step, level in schedule]
     _check_pairs(pairs, total, masks_of(model), scope)
     if rewind:
-        return _rewinding(model, data, [level for _, level in pairs], total, criterion, scope, on_step, recipe)
+        levels = [level for _, level in pairs]
+        return _rewinding(model, data, levels, total, criterion, scope, on_step, recipe | {"epochs": epochs})
     due = dict(pairs)
 
     def prune_then(step: int, optimiser: torch.optim.Optimizer) -> None:
@@ -132,6 +140,7 @@ def prune_to(
         >>> int((layer.weight == 0).sum())
         75
     """
+    _check_fraction("sparsity", sparsity), _check_scope(scope)
     masks = masks_of(model)
     if scope == "global":
         size, gone = sum(m.numel() for m in masks.values()), sum(int((m == 0).sum()) for m in masks.values())
@@ -143,14 +152,15 @@ def prune_to(
 
 def _rewinding(model, data, levels, total, criterion, scope, on_step, recipe) -> History:
     """One whole training a level; the steps are shared out so that they add up to `total`."""
+    check(total >= len(levels), "epochs", recipe["epochs"], f"enough for {len(levels)} steps, one a pruning")
     ends = [round(total * k / len(levels)) for k in range(len(levels) + 1)]
     per_epoch = steps_in(data, 1, recipe.get("batch_size"))
     whole = History()
     seed = recipe.pop("seed", 0)
     for k, (level, (start, end)) in enumerate(zip(levels, pairwise(ends), strict=True)):
-        prune_to(model, level, criterion, scope, data)
         shifted = None if on_step is None else lambda step, optimiser, start=start: on_step(start + step, optimiser)
-        part = train(model, data, epochs=(end - start) / per_epoch, on_step=shifted, seed=seed + 1000 * k, **recipe)
+        own = recipe | {"epochs": (end - start) / per_epoch, "seed": seed + 1000 * k, "criterion": criterion, "scope": scope}
+        part = prune_iteratively(model, data, [(0, level)], on_step=shifted, **own)
         for name in ("loss", "train_accuracy", "val_accuracy", "lr"):
             getattr(whole, name).extend(getattr(part, name))
         whole.steps += part.steps
@@ -161,12 +171,11 @@ def _rewinding(model, data, levels, total, criterion, scope, on_step, recipe) ->
 
 
 def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
-    if scope not in ("global", "layer"):
-        raise ValueError(f"scope={scope!r}: must be global or layer")
+    _check_scope(scope)
     if not pairs:
         raise ValueError("schedule: is empty, must hold at least one (step, sparsity) pair")
     for step, level in pairs:
-        _fraction("schedule", level)
+        _check_fraction("schedule", level)
         if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < total:
             raise ValueError(f"schedule: step {step!r} must be a whole number in [0, {total}), the steps of this training")
     for (step, level), (later, higher) in pairwise(pairs):
@@ -179,12 +188,9 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
         )
 
 
-def _check_rounds(rounds: int) -> None:
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds={rounds!r}: must be a whole number of 1 or more")
+def _check_scope(scope: str) -> None:
+    check(scope in ("global", "layer"), "scope", scope, "global or layer")
 
 
-def _fraction(name: str, value: float) -> float:
-    if not (is_number(value) and 0 <= value <= 1):
-        raise ValueError(f"{name}={value!r}: must be a fraction in [0, 1]")
-    return float(value)
+def _check_fraction(name: str, value: float) -> None:
+    check(is_number(value) and 0 <= value <= 1, name, value, "a fraction in [0, 1]")

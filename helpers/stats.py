@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from .data import check
+
 
 class Estimate(NamedTuple):
     """A mean, its confidence interval, the number of values it rests on, and the p-value where a test was made."""
@@ -39,11 +41,6 @@ def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
     return a - b
 
 
-def _fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name}={value!r}: must be a fraction in (0, 1)")
-
-
 def _p_one_sided(values: np.ndarray, mean: float) -> float:
     """P-value of "the true mean is at most `mean`" (one-sample t-test; exact for values without spread)."""
     if np.ptp(values) == 0:
@@ -59,7 +56,7 @@ def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
         2.0
     """
     values = _sample("values", values)
-    _fraction("level", level)
+    check(0 < level < 1, "level", level, "a fraction in (0, 1)")
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
     return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), len(values))
 
@@ -103,8 +100,7 @@ def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: flo
         0.0
     """
     difference = _differences(a, b)
-    _fraction("alpha", alpha)
-    if not 0 < bound < np.inf:
-        raise ValueError(f"bound={bound!r}: must be a positive number")
+    check(0 < alpha < 1, "alpha", alpha, "a fraction in (0, 1)")
+    check(0 < bound < np.inf, "bound", bound, "a positive number")
     p = max(_p_one_sided(difference, -bound), _p_one_sided(-difference, -bound))
     return mean_ci(difference, 1 - 2 * alpha)._replace(p=p)

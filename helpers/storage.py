@@ -13,6 +13,7 @@ from .models import (
     SimpleNet,
     WidthPrunedNet,
     check_facts,
+    fit_sizes,
     plain_state,
     read_checkpoint,
     write_checkpoint,
@@ -102,10 +103,4 @@ def _fit(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
             setattr(module, plain, nn.Parameter(torch.empty_like(value)))
     for name in masked:
         prune.identity(module, name)
-    shape = state.get("weight", state.get("weight_orig"))
-    if isinstance(module, nn.Conv2d) and shape is not None:
-        module.out_channels, module.in_channels = shape.shape[:2]
-    elif isinstance(module, nn.Linear) and shape is not None:
-        module.out_features, module.in_features = shape.shape
-    elif isinstance(module, nn.BatchNorm2d) and shape is not None:
-        module.num_features = len(shape)
+    fit_sizes(module)

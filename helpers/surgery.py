@@ -15,9 +15,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
 
-from .data import Dataset, Split
+from .data import Dataset, Split, check
 from .metrics import count_macs
-from .models import DepthPrunedNet, ResidualBlock, SimpleNet
+from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
 from .pruning import (
     SCAN_AMOUNTS,
     Criterion,
@@ -34,11 +34,14 @@ from .pruning import (
 )
 from .training import predict
 
-_SAME_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)  # zeros stay zeros
-_SAME_CALLS = {F.relu, torch.relu, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, "relu", "relu_", "contiguous"}
+# zeros stay zeros, and channels stay together
+_SAME_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, nn.Flatten)
+_SAME_CALLS = {
+    F.relu, torch.relu, "relu", "relu_", F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, torch.flatten, "flatten",
+    "contiguous",
+}  # fmt: skip
 _ADD = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _NORMALISE = {operator.sub, operator.truediv, operator.mul, torch.sub, torch.div}  # of the input images
-_FLATTEN = {torch.flatten, "flatten"}
 STEP = 2.0**-24  # how closely a share of the channels is searched for
 
 
@@ -79,8 +82,11 @@ def channel_groups(model: nn.Module) -> dict[str, ChannelGroup]:
     return {group.name: group for group in _groups_and_zeros(model)[0] if group.producers and not group.fixed}
 
 
-def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, Tensor]]:
-    """All groups, and for each (by id) which of its channels are zero in every tensor that some layer reads."""
+def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, Tensor], list[tuple]]:
+    """All groups; for each (by id) which of its channels are zero in every tensor that some layer reads; and where it is loud.
+
+    That is: (group, BatchNorm, layer before it, its zero filters, those of them for which the BatchNorm emits a constant).
+    """
     try:
         graph = fx.Tracer().trace(model)
     except Exception as error:
@@ -90,6 +96,7 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     groups: list[ChannelGroup] = []
     tensors: dict[fx.Node, tuple[int, Tensor | None, int]] = {}  # node -> group, zero channels, inputs a channel
     read: list[tuple[int, Tensor]] = []
+    loud: list[tuple] = []
 
     def new(channels: int, **options) -> int:
         groups.append(ChannelGroup(channels, **options))
@@ -132,17 +139,13 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
             tensors[node] = (own, _zero_filters(module), 1)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             groups[root(k)].norms.append(node.target)
-            weight, bias = masked_parameter(module, "weight"), masked_parameter(module, "bias")
-            silent = (weight == 0) & (bias == 0)
-            loud = zero & ~silent if zero is not None else torch.zeros_like(silent)
-            if loud.any():
-                emptied, count = groups[root(k)].producers[-1], int(zero.sum())
-                raise SurgeryError(
-                    f"{node.target}: {int(loud.sum())} filters of {emptied} are zero, but their BatchNorm still emits a constant; "
-                    f"call prune_channels(model, {{{groups[root(k)].name!r}: {count}}}), which masks both"
-                )
+            if not module.affine:
+                raise SurgeryError(f"{node.target}: a BatchNorm without weight and bias; use Torch-Pruning for such networks")
+            silent = (masked_parameter(module, "weight") == 0) & (masked_parameter(module, "bias") == 0)
+            if zero is not None and (emitting := int((zero & ~silent).sum())):
+                loud.append((k, node.target, groups[root(k)].producers[-1], int(zero.sum()), emitting))
             tensors[node] = (k, silent, per_channel)
-        elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS or isinstance(module, nn.Flatten) or call in _FLATTEN:
+        elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS:
             tensors[node] = inputs[0]
         elif call in _ADD and len(inputs) == 2:
             (a, zero_a, _), (b, zero_b, _) = inputs
@@ -166,7 +169,8 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     for k, zero in read:
         group = groups[root(k)]
         zeros[id(group)] = zeros.get(id(group), torch.ones_like(zero)) & zero
-    return [group for k, group in enumerate(groups) if root(k) == k], zeros
+    loud = [(groups[root(k)], *told) for k, *told in loud]
+    return [group for k, group in enumerate(groups) if root(k) == k], zeros, loud
 
 
 def _zero_filters(module: nn.Module) -> Tensor:
@@ -209,11 +213,11 @@ def prune_channels(
         >>> shrink(model).conv1
         Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
-    if not (isinstance(criterion, type) and issubclass(criterion, Criterion)):
-        raise ValueError(f"criterion={criterion!r}: must be a subclass of Criterion, such as MagnitudePruning")
-    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to={round_to!r}: must be a whole number of 1 or more")
-    groups = _followed(model)
+    ours = isinstance(criterion, type) and issubclass(criterion, Criterion)
+    check(ours, "criterion", criterion, "a subclass of Criterion, such as MagnitudePruning")
+    whole = isinstance(round_to, int) and not isinstance(round_to, bool) and round_to >= 1
+    check(whole, "round_to", round_to, "a whole number of 1 or more")
+    groups = channel_groups(model)
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
         raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
@@ -225,13 +229,11 @@ def prune_channels(
     gone = {}
     for stream, (name, count) in enumerate(counts.items()):
         layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
-        values = [scores[m, "weight"] if scores else masked_parameter(m, "weight") for m in layers]
-        order = (
-            torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in rank.scores(values)])
-            .mean(0)
-            .argsort(stable=True)
-        )
-        gone[name] = order[:count]
+        weights = [masked_parameter(m, "weight") for m in layers]
+        ranked = rank.scores([scores[m, "weight"] for m in layers] if scores else weights)
+        importance = torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in ranked]).mean(0)
+        masked = torch.stack([(w.flatten(1) == 0).all(1).cpu() for w in weights]).all(0)
+        gone[name] = importance.masked_fill(masked, -torch.inf).argsort(stable=True)[:count]  # masked ones count as pruned
     for name, channels in gone.items():
         for layer in (*groups[name].producers, *groups[name].norms):
             for parameter in ("weight", "bias"):
@@ -241,15 +243,6 @@ def prune_channels(
                     mask[channels.to(mask.device)] = 0
                     prune.custom_from_mask(modules[layer], parameter, mask)
                     refresh((modules[layer], parameter))
-
-
-def _followed(model: nn.Module) -> dict[str, ChannelGroup]:
-    """`channel_groups`, also where filters are zero that a BatchNorm keeps alive: those are what prune_channels mends."""
-    blank = copy.deepcopy(up_to_date(model))
-    with torch.no_grad():
-        for parameter in make_permanent(blank).parameters():
-            parameter.fill_(1)
-    return channel_groups(blank)
 
 
 def _to_remove(name: str, channels: int, amount: float | int, round_to: int) -> int:
@@ -280,7 +273,15 @@ def shrink(model: nn.Module) -> nn.Module:
     """
     small = make_permanent(copy.deepcopy(up_to_date(model)))
     modules = dict(small.named_modules())
-    groups, zeros = _groups_and_zeros(small)
+    groups, zeros, loud = _groups_and_zeros(small)
+    if loud:
+        group, norm, producer, emptied, emitting = loud[0]
+        shared = len(group.producers) > 1  # then zero filters of one layer are no zero channels
+        raise SurgeryError(
+            f"{norm}: {emitting} filters of {producer} are zero, but their BatchNorm still emits a constant; call "
+            f"prune_channels(model, {{{group.name!r}: {emptied}}}), which masks both"
+            + (f" (on the network as it was before: the channels of {', '.join(group.producers)} go together)" if shared else "")
+        )
     for group in groups:
         if group.fixed or not group.producers or id(group) not in zeros:
             continue
@@ -291,29 +292,20 @@ def shrink(model: nn.Module) -> nn.Module:
             raise SurgeryError(
                 f"{group.name}: all of its {group.channels} channels are masked; keep some, or drop its block with drop_blocks"
             )
-        for name in group.producers:
+        for name in (*group.producers, *group.norms):
             _cut(modules[name], kept, 0)
-        for name in group.norms:
-            _cut_norm(modules[name], kept)
         for name, width in group.readers.items():
             _cut(modules[name], (kept[:, None] * width + torch.arange(width, device=kept.device)).flatten(), 1)
     return small
 
 
-def _cut(layer: nn.Conv2d | nn.Linear, kept: Tensor, dim: int) -> None:
-    layer.weight = nn.Parameter(layer.weight.detach().index_select(dim, kept), layer.weight.requires_grad)
-    if dim == 0 and layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias.detach()[kept], layer.bias.requires_grad)
-    names = ("out_channels", "in_channels") if isinstance(layer, nn.Conv2d) else ("out_features", "in_features")
-    setattr(layer, names[dim], len(kept))
-
-
-def _cut_norm(norm: nn.BatchNorm2d, kept: Tensor) -> None:
-    for name in ("weight", "bias"):
-        setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[kept]))
-    for name in ("running_mean", "running_var"):
-        setattr(norm, name, getattr(norm, name)[kept])
-    norm.num_features = len(kept)
+def _cut(layer: nn.Module, kept: Tensor, dim: int) -> None:
+    """Keep some of a layer's outputs (dim 0) or inputs (dim 1)."""
+    for name, value in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
+        if value.ndim > dim:
+            part = value.detach().index_select(dim, kept)
+            setattr(layer, name, nn.Parameter(part, value.requires_grad) if isinstance(value, nn.Parameter) else part)
+    fit_sizes(layer)
 
 
 def channel_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
@@ -347,8 +339,7 @@ def widths_for_macs(
         >>> 0.2 < amounts["conv1"] < 0.4
         True
     """
-    if not (is_number(share) and 0 < share <= 1):
-        raise ValueError(f"share={share!r}: must be a fraction in (0, 1]")
+    check(is_number(share) and 0 < share <= 1, "share", share, "a fraction in (0, 1]")
     groups, whole = channel_groups(model), count_macs(model)
     if scan is None:
         shares = lambda x: [min(x, 1.0)] * len(groups)  # noqa: E731

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, DataError, Dataset, load_dataset
+from .data import REPOSITORY, DataError, Dataset, check, load_dataset
 from .training import describe_device, pick_device
 
 COLUMNS = (
@@ -189,8 +189,7 @@ def sweep(
     """
     seeds = grid.seeds if seeds is None else seeds
     for name, value in (("jobs", jobs), ("seeds", seeds)):
-        if value < 1:
-            raise ValueError(f"{name}={value!r}: must be 1 or more")
+        check(value >= 1, name, value, "1 or more")
     out, label, configurations = Path(out), _data(dataset).label, grid.configurations(range(seeds))
     header = _line(grid.columns)
     with _only_writer(out), _backend(scheduler, jobs) as parallel:
@@ -254,6 +253,9 @@ def main(grids: dict[str, Grid], arguments: list[str] | None = None) -> None:
         return
     if not options.name:
         parser.error("name a grid (--list shows them)")
+    for name, value in (("--seeds", options.seeds), ("--jobs", options.jobs)):
+        if value is not None and value < 1:
+            parser.error(f"{name} {value}: must be 1 or more")
     dataset = load_dataset().name
     grid, out = grids[options.name], options.out or default_out(options.name, dataset)
     if options.dry_run:

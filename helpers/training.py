@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, Dataset, Split, watched
+from .data import REPOSITORY, Dataset, Split, check, watched
 from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -206,26 +206,22 @@ def train(
         >>> history.val_accuracy[-1]  # doctest: +SKIP
         0.84
     """
-    batch_size = batch_size or _batch_size(data)
+    batch_size = _batch_size(data) if batch_size is None else batch_size
     lr = 0.4 * batch_size / 500 if lr is None else lr
     flip = data.name == "cifar10" if flip is None else flip
-    _check(epochs > 0, "epochs", epochs, "more than 0")
-    _check(isinstance(batch_size, int) and batch_size > 1, "batch_size", batch_size, "a whole number above 1")
-    _check(lr >= 0, "lr", lr, "0 or more")
-    _check(0 <= warmup <= 1, "warmup", warmup, "in [0, 1]")
-    _check(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "in [0, 1)")
-    _check(0 <= shift < 32, "shift", shift, "in [0, 32)")
-    _check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
+    check(epochs > 0, "epochs", epochs, "more than 0")
+    check(isinstance(batch_size, int) and batch_size > 1, "batch_size", batch_size, "a whole number above 1")
+    check(lr >= 0, "lr", lr, "0 or more")
+    check(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
+    check(weight_decay >= 0, "weight_decay", weight_decay, "0 or more")
+    check(0 <= warmup <= 1, "warmup", warmup, "in [0, 1]")
+    check(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "in [0, 1)")
+    check(0 <= shift < 32, "shift", shift, "in [0, 32)")
+    check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device = torch.device(device or pick_device())
     in_precision = autocast(device, precision)
-    home = next(model.parameters()).device
-    model.to(device=device, memory_format=torch.channels_last)
-    model.train()
-
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
     rate = _rate(warmup, total)
-    optimiser = _optimiser(model, lr, momentum, weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout, shuffle=shuffle)
     history = History(recipe={
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
@@ -234,7 +230,10 @@ def train(
     })  # fmt: skip
     start = time.perf_counter()
     losses, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    with tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False) as bar:
+    bar = tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False)
+    with bar, _in_training(model, device):
+        optimiser = _optimiser(model, lr, momentum, weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
         for step, (images, labels) in enumerate(batches):
             if on_step is not None:
                 on_step(step, optimiser)
@@ -261,7 +260,6 @@ def train(
                 history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if wanted else None)
                 losses.zero_(), correct.zero_()
                 seen = 0
-    model.to(home)
     history.steps, history.seconds = total, time.perf_counter() - start
     return history
 
@@ -273,7 +271,7 @@ def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int
         >>> steps_in(data, epochs=2)  # doctest: +SKIP
         180
     """
-    return max(1, round(epochs * math.ceil(len(data.train) / (batch_size or _batch_size(data)))))
+    return max(1, round(epochs * math.ceil(len(data.train) / (_batch_size(data) if batch_size is None else batch_size))))
 
 
 def _batch_size(data: Dataset) -> int:
@@ -316,9 +314,15 @@ def load_pretrained(data: Dataset) -> CifarNet:
 # ---- the parts of train
 
 
-def _check(ok: bool, name: str, value, allowed: str) -> None:
-    if not ok:
-        raise ValueError(f"{name}={value!r}: must be {allowed}")
+@contextmanager
+def _in_training(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """In training mode on a device, channels last; back on its own device at the end, however that comes."""
+    home = next(model.parameters()).device
+    try:
+        model.to(device=device, memory_format=torch.channels_last).train()
+        yield
+    finally:
+        model.to(home)
 
 
 def _no_bar(progress: bool | None) -> bool | None:
@@ -332,7 +336,7 @@ def _no_bar(progress: bool | None) -> bool | None:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which a forward pass runs in a precision: "auto" (bf16 where native), "fp32" or "bf16"."""
-    _check(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
+    check(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision = pick_precision(device)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -164,14 +164,18 @@ def test_slices_agree_with_torch(rows, columns, dim, n, amount, seed):
     assert torch.equal(ours.weight_mask, theirs.weight_mask)
 
 
-@given(sizes, amounts, st.integers(0, 99))
-def test_random_draws_are_those_of_torch(sizes, amount, seed):
-    ours, theirs = small_net(sizes), small_net(sizes)
-    prune_globally(ours, [RandomPruning(amount, seed)])
+@given(st.integers(0, 2**40), st.booleans())
+def test_random_masks_know_nothing_of_weights_of_the_same_seed(seed, everywhere):
+    """torch draws initial weights and random masks from one generator: with one seed for both, the mask takes the largest."""
     torch.manual_seed(seed)
-    layers = [(module, "weight") for module in prunable_layers(theirs).values()]
-    prune.global_unstructured(layers, pruning_method=prune.RandomUnstructured, amount=amount)
-    assert torch.equal(weights(ours), weights(theirs))
+    model = nn.Sequential(nn.Linear(90, 90, bias=False), nn.Linear(90, 90, bias=False))
+    initial = torch.cat([layer.weight.detach().flatten() for layer in model])
+    if everywhere:
+        prune_globally(model, [RandomPruning(0.5, seed)])
+    else:
+        prune_layers({layer: [RandomPruning(0.5, seed)] for layer in model})
+    mask = torch.cat([layer.weight_mask.flatten() for layer in model])
+    assert abs(np.corrcoef(initial, mask)[0, 1]) < 0.05  # six standard errors
 
 
 def test_random_layers_of_one_shape_get_different_masks():
@@ -195,7 +199,24 @@ def test_filters_compare_across_layers_by_their_mean(sizes, amount, dim, seed):
     assert means[gone].max() <= means[~gone].min()
 
 
+def test_amounts_of_numpys_kind():
+    layer = nn.Linear(8, 8)
+    prune_layers({layer: [MagnitudePruning(np.float32(0.5)), MagnitudePruning(np.int64(4))]}, min_kept=np.float32(0.1))
+    assert sparsity(layer).zeros == 36
+
+
 # ---- composition
+
+
+def test_a_step_sees_the_network_that_the_step_before_it_left(images):
+    """Also where a method of the reader's own, earlier in the plan, has been worked out already."""
+    masks = []
+    for order in (1, -1):
+        model = small_net()
+        plan = [(model[0], [SmallSquares(0.9)]), (model[3], [TaylorPruning(0.5)])]
+        prune_layers(dict(plan[::order]), model=model, data=images(3), batches=1)
+        masks.append(model[3].weight_mask)
+    assert torch.equal(*masks)
 
 
 @given(sizes, st.floats(0, 0.9), st.floats(0, 0.9), st.integers(0, 9))
@@ -407,6 +428,8 @@ def test_zeros_stay_through_training(kind, digits):
         (lambda: PercentilePruning(0.9, 0.2), r"low=0.9, high=0.2: must be quantiles"),
         (lambda: PercentilePruning(0.2, 1.2), r"must be quantiles"),
         (lambda: RandomPruning(None), r"amount=None"),
+        (lambda: RandomPruning(0.5, seed=-1), r"seed=-1: must be a whole number of 0 or more"),
+        (lambda: RandomPruning(0.5, seed=0.5), r"seed=0.5: must be a whole number"),
     ],
 )  # fmt: skip
 def test_bad_criteria_are_refused_at_once(make, message):
@@ -426,7 +449,7 @@ class Fails(prune.BasePruningMethod):
     [
         (lambda m: prune_layers({}), TypeError, "plan: must be a dict"),
         (lambda m: prune_layers([m[0]]), TypeError, "plan: must be a dict"),
-        (lambda m: prune_layers({"conv1": [MagnitudePruning(0.5)]}), TypeError, "key .* must be a module such as model.conv1"),
+        (lambda m: prune_layers({"conv1": [MagnitudePruning(0.5)]}), TypeError, "must be a pair .module, parameter name., or in a plan a module such as model.conv1"),
         (lambda m: prune_layers({m[0]: [MagnitudePruning(0.5)], m[2]: [MagnitudePruning(0.5)]}), ValueError, "ReLU has no parameter 'weight'"),
         (lambda m: prune_layers({(m[0], "scale"): [MagnitudePruning(0.5)]}), ValueError, "no parameter 'scale'"),
         (lambda m: prune_layers({m[0]: MagnitudePruning(0.5)}), TypeError, "methods=.*: must be a list"),
@@ -445,8 +468,11 @@ class Fails(prune.BasePruningMethod):
         (lambda m: prune_layers({m[0]: [GradientPruning(0.5)]}, data=1, model=nn.ReLU()), ValueError, "model: does not contain weight of Conv2d"),
         (lambda m: prune_globally(nn.ReLU(), [MagnitudePruning(0.5)]), ValueError, "no Conv2d or Linear layer"),
         (lambda m: prune_globally(m, [MagnitudePruning(0.5)], parameters=[]), ValueError, "parameters: is empty"),
+        (lambda m: prune_globally(m, [MagnitudePruning(0.5)], parameters=[m[0]]), TypeError, "must be a pair .module, parameter name."),
+        (lambda m: prune_globally(m[0], [MagnitudePruning(0.5, dim=0)]), ValueError, "its only layer would be spared; name it"),
         (lambda m: saliency_scores(m, None, "hessian"), ValueError, "kind='hessian': must be"),
         (lambda m: saliency_scores(m, None, batches=0), ValueError, "batches=0: must be"),
+        (lambda m: saliency_scores(m, Split(torch.zeros(0, 3, 5, 5, dtype=torch.uint8), torch.zeros(0))), ValueError, "data=.*: must be a split with at least one image"),
     ],
 )  # fmt: skip
 def test_a_refused_call_changes_nothing(call, error, message, state_of, same_state):

@@ -183,7 +183,7 @@ def flip_a_bit(path):
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.write_bytes(b"")])
 def test_damaged_cache_is_rebuilt(folders, damage):
     first = load_dataset("cifar10", folders)
-    cache = folders / ".cifar10-folders.pt"
+    cache = folders / ".cifar10-folders.npz"
     good = cache.read_bytes()
     damage(cache)
     assert torch.equal(load_dataset("cifar10", folders).train.images, first.train.images)
@@ -198,17 +198,22 @@ def test_cache_follows_its_source(folders):
 
 
 def test_stopped_while_caching_leaves_nothing_half_written(folders, monkeypatch):
-    def killed(content, path):
-        path.write_bytes(b"half")
+    def killed(file, **content):
+        file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data_module.torch, "save", killed)
+    monkeypatch.setattr(data_module.np, "savez", killed)
     with pytest.raises(KeyboardInterrupt):
         load_dataset("cifar10", folders)
     assert left_over(folders) == ["test", "train"]
 
 
 # ---- broken folders
+
+
+def test_files_that_are_no_images_are_passed_over(folders):
+    (folders / "train" / "automobile" / ".DS_Store").write_bytes(b"x")
+    assert len(load_dataset("cifar10", folders).train) == 180
 
 
 def test_missing_class_folder(folders):
@@ -260,7 +265,24 @@ def test_download(archive, tmp_path):
     assert data.label == "CIFAR-10" and (len(data.train), len(data.val), len(data.test)) == (180, 20, 40)
     raw = pickle.loads((root / CIFAR10.base_folder / "test_batch").read_bytes())
     assert {image.numpy().tobytes() for image in data.test.images} == {row.tobytes() for row in raw["data"]}
-    assert left_over(root) == [".cifar10-batches.pt", CIFAR10.base_folder]
+    assert left_over(root) == [".cifar10-batches.npz", CIFAR10.base_folder]
+
+
+def test_both_forms_are_split_alike(archive, tmp_path):
+    """Or a checkpoint from one form would be validated, on the other, on images that it was trained on."""
+    batches = tmp_path / "batches"
+    download_cifar10(batches)
+    for part, train in (("train", True), ("test", False)):
+        raw = CIFAR10(batches, train=train)
+        seen = dict.fromkeys(CIFAR10_CLASSES, 0)
+        for image, label in zip(raw.data, raw.targets, strict=True):
+            name = CIFAR10_CLASSES[label]
+            (tmp_path / "folders" / part / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / "folders" / part / name / f"{seen[name]:04}.png")
+            seen[name] += 1
+    one, other = load_dataset("cifar10", batches), load_dataset("cifar10", tmp_path / "folders")
+    for a, b in ((one.train, other.train), (one.val, other.val), (one.test, other.test)):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
 
 
 def test_archive_in_the_folder_is_unpacked_without_network(archive, tmp_path, monkeypatch):
@@ -269,7 +291,7 @@ def test_archive_in_the_folder_is_unpacked_without_network(archive, tmp_path, mo
     archive.rename(root / archive.name)
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/closed")
     assert len(load_dataset("cifar10", root, download=True).test) == 40
-    assert left_over(root) == [".cifar10-batches.pt", CIFAR10.base_folder, archive.name]
+    assert left_over(root) == [".cifar10-batches.npz", CIFAR10.base_folder, archive.name]
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])

@@ -77,7 +77,7 @@ def test_eight_bits_are_smaller_and_nearly_the_same(exported, digits):
     assert sorted(p.name for p in folder.iterdir()) == ["dense.onnx", "int8.onnx"]  # nothing else is left behind
 
 
-def test_a_failed_export_keeps_the_good_file(exported, tmp_path):
+def test_a_failed_export_keeps_the_good_file(exported, digits, tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"good")
 
@@ -92,7 +92,7 @@ def test_a_failed_export_keeps_the_good_file(exported, tmp_path):
     with pytest.raises(Exception, match=r"(?i)export"):
         export_onnx(Fails(), path)
     with pytest.raises(Exception, match="(?i)pars"):
-        quantise_onnx(path, path, None)
+        quantise_onnx(path, path, digits.train)
     assert path.read_bytes() == b"good"
 
 

@@ -144,12 +144,28 @@ def test_bad_schedules_change_nothing(few, schedule, message, state_of, same_sta
     assert same_state(before, state_of(model))
 
 
+@pytest.mark.parametrize("wrong", [{"lr": -1}, {"epochs": 0}])
+@pytest.mark.parametrize("rewind", [False, True])
+def test_a_bad_recipe_changes_nothing(few, rewind, wrong, state_of, same_state):
+    model = CifarNet(0.1)
+    before = state_of(model)
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.*must be"):
+        prune_iteratively(model, few, one_shot(0.5), rewind=rewind, **RECIPE | wrong)
+    assert same_state(before, state_of(model))
+
+
+def test_the_last_pruning_comes_before_the_last_step():
+    assert equal_steps(0.8, 2, until=1.0).steps(10) == [(0, 0.4), (9, 0.8)]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: one_shot(1.5), "sparsity=1.5: must be a fraction"),
         (lambda: equal_steps(0.5, 0), "rounds=0: must be a whole number"),
         (lambda: cubic(0.5, 4, until=2), "until=2: must be a fraction"),
+        (lambda: prune_to(CifarNet(0.1), 1.5), "sparsity=1.5: must be a fraction"),
+        (lambda: prune_to(CifarNet(0.1), 0.5, scope="glboal"), "scope='glboal': must be global or layer"),
     ],
 )
 def test_bad_arguments(call, message):

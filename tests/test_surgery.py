@@ -211,6 +211,30 @@ def test_gradients_rank_channels_too(digits):
 # ---- refused
 
 
+def test_random_channels_do_not_compound_and_never_empty_a_group():
+    """An amount counts all channels of a group: what is masked already is part of it."""
+    model = CifarNet(0.25)
+    for seed in range(4):
+        prune_channels(model, {"conv1": 7}, RandomPruning, seed=seed)
+    assert channel_groups(shrink(model))["conv1"].channels == 1
+
+
+def test_filters_that_are_added_to_others_are_named_as_a_group():
+    model = lively(CifarNet(0.25))
+    prune.ln_structured(model.stage1.block1.conv2, "weight", amount=3, n=1, dim=0)
+    told = (
+        r"3 filters of stage1.block1.conv2 are zero.*prune_channels\(model, \{'stage1.conv': 3\}\).*as it was before.*go together"
+    )
+    with pytest.raises(SurgeryError, match=told):
+        shrink(model)
+    assert channel_groups(model)["stage1.conv"].channels == 16  # looking is allowed
+
+
+def test_batchnorm_without_weights_is_refused():
+    with pytest.raises(SurgeryError, match="1: a BatchNorm without weight and bias"):
+        shrink(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 4, 3)))
+
+
 def test_a_constant_is_not_cut_away():
     """Filters zeroed without their BatchNorm: refused, with the call that masks both; after it the cut is exact."""
     model = lively(CifarNet(0.25))

@@ -282,6 +282,9 @@ def test_command_says_errors_in_one_line(tmp_path):
     done = command("sparsity_curve", "--out", tmp_path / "x.csv", "--jobs", 1)
     assert done.returncode == 1 and done.stderr.strip().endswith("or name another with --out") and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+    for name in ("--jobs", "--seeds"):
+        done = command("sparsity_curve", "--dry-run", name, 0)
+        assert done.returncode == 2 and f"{name} 0: must be 1 or more" in done.stderr
     done = command("no_such_grid")
     assert done.returncode == 2 and "sparsity_curve" in done.stderr
 
@@ -302,12 +305,3 @@ def test_audit_notices_a_changed_row(tmp_path, capsys):
     out.write_bytes(b"".join(map(sweeps._line, [TINY.columns, *(row.values() for row in rows)])))
     assert not audit(out, TINY, "digits")
     assert "FAIL tiny.csv" in capsys.readouterr().out
-
-
-def test_grids_are_well_formed():
-    for name, grid in GRIDS.items():
-        configurations = grid.configurations(range(grid.seeds))
-        keys = {tuple(sorted(c)) for c in configurations}
-        assert len(keys) == 1 and set(keys.pop()) <= set(grid.columns), name
-        assert len({tuple(map(str, c.values())) for c in configurations}) == len(configurations), name
-        assert grid.configurations.__doc__ and len(set(grid.columns)) == len(grid.columns), name

@@ -127,7 +127,7 @@ def test_no_weight_decay_on_norms_and_biases():
     ("name", "value"),
     [
         ("epochs", 0), ("epochs", -1), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1),
-        ("lr", math.nan), ("warmup", 1.1), ("label_smoothing", 1), ("shift", 32),
+        ("lr", math.nan), ("momentum", -1), ("weight_decay", -1), ("batch_size", 0), ("warmup", 1.1), ("label_smoothing", 1), ("shift", 32),
         ("cutout", 33), ("precision", "fp8"),
     ],
 )  # fmt: skip

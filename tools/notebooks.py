@@ -14,9 +14,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from helpers.data import replacing
+from helpers.data import REPOSITORY, replacing
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
 TARGET = REPOSITORY / "build" / "run"
 CELL_TIMEOUT = 3 * 3600  # the longest cell trains the checkpoint at the full budget
@@ -27,7 +26,8 @@ def execute(source: Path, target: Path, threads: int) -> float:
     """Run a notebook in a fresh kernel and write it, outputs included, to `target`; returns its seconds."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     notebook = nbformat.read(source, as_version=4)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (target.parent, TARGET):
+        folder.mkdir(parents=True, exist_ok=True)
     place = {"metadata": {"path": target.parent}}
     quiet = ["--log-level=ERROR"]  # the kernel's remark on unencrypted transport, once a notebook
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place, extra_arguments=quiet)
