@@ -1,10 +1,11 @@
 """Grids: every arm of a comparison gets the same, and every kind of run gives a row of the schema."""
 
 import pytest
+import torch
 
 from experiments import runs
 from experiments.grids import GRIDS
-from helpers import load_dataset
+from helpers import CifarNet, load_dataset, prunable_layers, seed_everything
 from helpers.metrics import Latency
 from helpers.sweeps import COLUMNS, run_one
 
@@ -118,3 +119,16 @@ def test_a_network_as_fast_as_another(monkeypatch):
     found, reference = runs._as_fast_as(shallow, model)
     assert reference == pytest.approx(runs.count_macs(shallow) / 1e6, abs=1e-4)
     assert runs.count_macs(found) / runs.count_macs(shallow) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("method", "scope"), [("random_unstructured", "layer"), ("random", "global"), ("random", "layer")])
+def test_random_masks_of_a_seed_know_nothing_of_its_weights(method, scope):
+    """Weights and masks drawn from one stream of numbers would match perfectly: such a mask is no control."""
+    seed_everything(3)
+    model = CifarNet(0.25)
+    layers = prunable_layers(model).values()
+    initial = torch.cat([layer.weight.detach().flatten() for layer in layers])
+    configuration = {"method": method, "scope": scope, "target_sparsity": 0.5, "seed": 3}
+    runs.prune_as_told(model, configuration, data=None)
+    mask = torch.cat([layer.weight_mask.flatten() for layer in layers])
+    assert abs(torch.corrcoef(torch.stack([initial, mask]))[0, 1]) < 0.03
