@@ -332,10 +332,11 @@ CUTS = {  # kinds of smaller networks: label, colour, marker, line style
 def depth_vs_width(rows: pd.DataFrame) -> Figure:
     """Test accuracy of narrower and shallower networks, fine-tuned.
 
-    Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by latency
-    at batch 256; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
+    Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by their
+    share of its time for 256 images; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
+    rows = rows.assign(time=rows.latency_ms_256 / rows.dense_latency_ms_256)
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
     for method in ("width, uniform", "width, guided", "from scratch"):
         label, color, marker, style = CUTS[method]
@@ -351,26 +352,30 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     reference_line(left, small, "test_accuracy")
     left.xaxis.set_major_formatter(_PERCENT)
     left.set(xlabel="share of the MACs that is left", ylim=(0, 1), title=f"width, CifarNet(width={small.width.iloc[0]:g})")
-    means = large.groupby(["method", "blocks"])[["latency_ms_256", "test_accuracy"]].mean()
+    means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):
         trio = means.loc[[(m, k) for m in ("width, equal MACs", "depth", "width, equal latency")]]
-        right.plot(trio.latency_ms_256, trio.test_accuracy, color="0.75", lw=1, zorder=1)
+        right.plot(trio.time, trio.test_accuracy, color="0.75", lw=1, zorder=1)
         place = means.loc[("depth", k)]
         right.annotate(
-            f"{k} block{'s' if k > 1 else ''} fewer", (place.latency_ms_256, place.test_accuracy), xytext=(0, -16),
+            f"{k} block{'s' if k > 1 else ''} fewer", (place.time, place.test_accuracy), xytext=(0, -16),
             textcoords="offset points", ha="center", fontsize=8.5, color=CUTS["depth"][1],
         )  # fmt: skip
     for method in ("dense", "depth", "width, equal MACs", "width, equal latency"):
         label, color, marker, _ = CUTS[method]
         own = large[large.method == method]
-        right.plot(own.latency_ms_256, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.4)
+        right.plot(own.time, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.4)
         for _, one in own.groupby("blocks"):
             middle = mean_ci(one.test_accuracy)
             right.errorbar(
-                one.latency_ms_256.mean(), middle.mean, middle.margin, color=color, marker=marker, capsize=3, ls="",
+                one.time.mean(), middle.mean, middle.margin, color=color, marker=marker, capsize=3, ls="",
                 label=label if one.blocks.iloc[0] == own.blocks.iloc[0] else None,
             )  # fmt: skip
-    right.set(xlabel="ms for 256 images, one thread, fp32", title=f"depth and width, CifarNet(width={large.width.iloc[0]:g})")
+    right.xaxis.set_major_formatter(_PERCENT)
+    right.set(
+        xlabel="share of the dense network's time for 256 images (one thread, fp32)",
+        title=f"depth and width, CifarNet(width={large.width.iloc[0]:g})",
+    )
     for ax in (left, right):
         ax.yaxis.set_major_formatter(_PERCENT)
         ax.legend(frameon=False, fontsize=8.5, loc="lower right")

@@ -116,8 +116,7 @@ def test_a_network_as_fast_as_another(monkeypatch):
     monkeypatch.setattr(runs, "latency", lambda network, size: Latency(runs.count_macs(network) / 1e6, 0.0, size))
     model = runs.CifarNet(0.25).eval()
     shallow = runs.drop_blocks(model, ["stage1.block1"])
-    found, reference = runs._as_fast_as(shallow, model)
-    assert reference == pytest.approx(runs.count_macs(shallow) / 1e6, abs=1e-4)
+    found = runs._as_fast_as(shallow, model)
     assert runs.count_macs(found) / runs.count_macs(shallow) == pytest.approx(1, abs=0.05)
 
 
