@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
     """Refuse an argument: the error names it, its value and what it must be."""
     if not ok:
         raise ValueError(f"{name}={value!r}: must be {allowed}")
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Refuse anything but a whole number, of NumPy's kind too, of `low` or more; True and False are none."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    check(whole, name, value, f"a whole number of {low} or more")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
-from .data import Dataset, Split, check
+from .data import Dataset, Split, check, check_whole
 from .training import autocast, eval_mode, evaluate, to_float
 
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
@@ -286,8 +286,7 @@ class RandomPruning(Criterion):
 
     def __init__(self, amount: float | int, seed: int = 0, *, dim: int | None = None):
         super().__init__(amount, dim=dim)
-        whole = isinstance(seed, Integral) and not isinstance(seed, bool) and seed >= 0
-        check(whole, "seed", seed, "a whole number of 0 or more")
+        check_whole("seed", seed, 0)
         self.seed = seed
 
     def scores(self, values: Sequence[Tensor]) -> list[Tensor]:

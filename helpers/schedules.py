@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import nn
 
-from .data import Dataset, check
+from .data import Dataset, check, check_whole
 from .pruning import Criterion, MagnitudePruning, is_number, masks_of, prune_globally, prune_layers
 from .training import History, steps_in, train
 
@@ -63,9 +64,7 @@ def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
 
 def _stair(name: str, sparsity: float, rounds: int, until: float, share: Callable[[float], float]) -> Schedule:
     """After the share t of the prunings the sparsity is `share(t)` of the target, which the last one meets exactly."""
-    check(
-        isinstance(rounds, int) and not isinstance(rounds, bool) and rounds >= 1, "rounds", rounds, "a whole number of 1 or more"
-    )
+    check_whole("rounds", rounds, 1)
     _check_fraction("sparsity", sparsity), _check_fraction("until", until)
     levels = [round(sparsity * share(k / rounds), 12) for k in range(1, rounds)]
     return Schedule(name, (*levels, float(sparsity)), float(until))
@@ -176,7 +175,7 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
         raise ValueError("schedule: is empty, must hold at least one (step, sparsity) pair")
     for step, level in pairs:
         _check_fraction("schedule", level)
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < total:
+        if isinstance(step, bool) or not isinstance(step, Integral) or not 0 <= step < total:
             raise ValueError(f"schedule: step {step!r} must be a whole number in [0, {total}), the steps of this training")
     for (step, level), (later, higher) in pairwise(pairs):
         if later <= step or higher < level:

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
 
-from .data import Dataset, Split, check
+from .data import Dataset, Split, check, check_whole
 from .metrics import count_macs
 from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
 from .pruning import (
@@ -215,8 +215,7 @@ def prune_channels(
     """
     ours = isinstance(criterion, type) and issubclass(criterion, Criterion)
     check(ours, "criterion", criterion, "a subclass of Criterion, such as MagnitudePruning")
-    whole = isinstance(round_to, int) and not isinstance(round_to, bool) and round_to >= 1
-    check(whole, "round_to", round_to, "a whole number of 1 or more")
+    check_whole("round_to", round_to, 1)
     groups = channel_groups(model)
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:

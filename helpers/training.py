@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, Dataset, Split, check, watched
+from .data import REPOSITORY, Dataset, Split, check, check_whole, watched
 from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -210,7 +210,7 @@ def train(
     lr = 0.4 * batch_size / 500 if lr is None else lr
     flip = data.name == "cifar10" if flip is None else flip
     check(epochs > 0, "epochs", epochs, "more than 0")
-    check(isinstance(batch_size, int) and batch_size > 1, "batch_size", batch_size, "a whole number above 1")
+    check_whole("batch_size", batch_size, 2)
     check(lr >= 0, "lr", lr, "0 or more")
     check(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
     check(weight_decay >= 0, "weight_decay", weight_decay, "0 or more")

@@ -1,5 +1,6 @@
 """Schedules: equal steps, exact targets, masks that only grow, nothing that compounds."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -132,6 +133,7 @@ def test_other_criteria_and_scopes(few):
         ([(0, 1.5)], r"schedule=1.5: must be a fraction"),
         ([(99, 0.5)], r"step 99 must be a whole number in \[0, 2\)"),
         ([(-1, 0.5)], "step -1 must be"),
+        ([(True, 0.5)], "step True must be"),
         ([(0, 0.2)], "ends at 0.2, but 50.0% of the network is pruned already"),
     ],
 )
@@ -154,6 +156,12 @@ def test_a_bad_recipe_changes_nothing(few, rewind, wrong, state_of, same_state):
     assert same_state(before, state_of(model))
 
 
+def test_a_schedule_may_come_from_numpy(few):
+    model = CifarNet(0.1)
+    prune_iteratively(model, few, zip(np.array([0, 1]), np.linspace(0.2, 0.5, 2), strict=True), **RECIPE)
+    assert sparsity(model).zeros == round(0.5 * sparsity(model).size)
+
+
 def test_the_last_pruning_comes_before_the_last_step():
     assert equal_steps(0.8, 2, until=1.0).steps(10) == [(0, 0.4), (9, 0.8)]
 
@@ -163,6 +171,7 @@ def test_the_last_pruning_comes_before_the_last_step():
     [
         (lambda: one_shot(1.5), "sparsity=1.5: must be a fraction"),
         (lambda: equal_steps(0.5, 0), "rounds=0: must be a whole number"),
+        (lambda: equal_steps(0.5, True), "rounds=True: must be a whole number"),
         (lambda: cubic(0.5, 4, until=2), "until=2: must be a fraction"),
         (lambda: prune_to(CifarNet(0.1), 1.5), "sparsity=1.5: must be a fraction"),
         (lambda: prune_to(CifarNet(0.1), 0.5, scope="glboal"), "scope='glboal': must be global or layer"),
