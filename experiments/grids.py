@@ -20,6 +20,8 @@ from .runs import (
     train_and_prune,
 )
 
+SCRATCH_RATE = 0.4  # peak learning rate of a whole training, as of the dense networks
+
 GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
@@ -86,13 +88,15 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 def depth_width(seeds: Iterable[int]) -> list[dict]:
     """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds)."""
-    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": "", "lr": 0.1, "epochs": 3}
+    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": "", "epochs": 3}
     shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
     scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
     blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs", "width, equal latency")]
     three = [*scratch, *blocks, (1.0, "dense", "", 0)]
     return [
-        common | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
+        common
+        | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
+        | {"lr": SCRATCH_RATE if method == "from scratch" else 0.1}
         for seed in seeds
         for width, method, share, k in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]
     ]

@@ -190,7 +190,7 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"]}
     if method == "from scratch":
         _start_again(model, seed)
-        recipe = {"epochs": configuration["epochs"] + configuration.get("dense_epochs", DENSE_EPOCHS)}
+        recipe["epochs"] += configuration.get("dense_epochs", DENSE_EPOCHS)
     row |= _after(model, data, train(model, data, seed=seed, validate=False, progress=False, **recipe))
     _keep(model, configuration, data)
     for size in (1, 256):
@@ -279,7 +279,7 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         prune_to(model, target)
         model = _new_weights_under_the_masks(model, seed)
         recipe["epochs"] += configuration.get("dense_epochs", DENSE_EPOCHS)
-        history = train(model, data, **recipe | {"lr": None})
+        history = train(model, data, **recipe)
     else:
         schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"])
         criterion = (lambda count: RandomPruning(count, seed)) if variant == "random mask" else MagnitudePruning

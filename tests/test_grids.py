@@ -66,10 +66,15 @@ RUNS = {
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
     monkeypatch.setattr(runs, "SCAN_IMAGES", 40)
+    rates = []
+    for function in (runs.train, runs.prune_iteratively):
+        told = lambda *args, real=function, **recipe: rates.append(recipe["lr"]) or real(*args, **recipe)  # noqa: E731
+        monkeypatch.setattr(runs, function.__name__, told)
     name, wanted = RUNS[kind]
     grid, configuration = GRIDS[name], one(name, **wanted)
     row = run_one(grid.run, configuration, "digits")
     assert set(grid.columns) <= set(row)
+    assert rates[-1:] == ([row["lr"]] if configuration["epochs"] else [])  # the row states the rate that it was trained with
     assert 0 <= row["val_accuracy"] <= 1 and 0 <= row["test_accuracy"] <= 1
     assert row["steps"] == round(configuration["epochs"] * 22) or kind == "widths from scratch"
     if row["method"] not in ("dense", "depth") and isinstance(configuration["target_sparsity"], float) and "filter" not in kind:
