@@ -11,6 +11,7 @@ from helpers.sweeps import Grid
 from .runs import (
     BUILTIN,
     CRITERIA,
+    DENSE_EPOCHS,
     DEPLOYED_SEEDS,
     cut_and_finetune,
     cut_by_hand,
@@ -20,16 +21,18 @@ from .runs import (
     train_and_prune,
 )
 
-SCRATCH_RATE = 0.4  # peak learning rate of a whole training, as of the dense networks
+FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}  # the dense networks' rate, the steps of dense training and fine-tuning
 
-GRADUAL = ("epochs", "until", "variant", "test_accuracy_batch_statistics")  # further columns of train_and_prune
+GRADUAL = ("epochs", "until", "variant", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20")  # of train_and_prune
+WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
     "zipped_bytes", "latency_ms_1", "latency_ms_256", "threads",
 )  # fmt: skip
 CUT = (
-    "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "parameters", "latency_ms_1", "latency_ms_256",
-    "dense_latency_ms_1", "dense_latency_ms_256", "reference_latency_ms", "test_accuracy_before",
+    "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "reference_macs", "parameters", "latency_ms_1",
+    "latency_iqr_ms_1", "latency_ms_256", "latency_iqr_ms_256", "dense_latency_ms_1", "dense_latency_ms_256",
+    "reference_latency_ms", "threads", "precision", "test_accuracy_before",
 )  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 def depth_width(seeds: Iterable[int]) -> list[dict]:
     """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds)."""
-    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": "", "epochs": 3}
+    common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": ""}
     shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
     scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
     blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs", "width, equal latency")]
@@ -96,7 +99,7 @@ def depth_width(seeds: Iterable[int]) -> list[dict]:
     return [
         common
         | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
-        | {"lr": SCRATCH_RATE if method == "from scratch" else 0.1}
+        | (FROM_SCRATCH if method == "from scratch" else {"lr": 0.1, "epochs": 3})
         for seed in seeds
         for width, method, share, k in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]
     ]
@@ -114,6 +117,8 @@ def deployed(seeds: Iterable[int]) -> list[dict]:
         for c in gradual_pruning(seeds)
         if c["schedule"] == "one_shot"
     ]
+    for c in masked:
+        del c["curve_images"]  # watching a training changes nothing of what comes out
     both = [c | {"precision": "int8", "network": c["network"] + ", int8"} for c in cut]
     return [c | {"precision": "fp32"} for c in cut + masked] + both
 
@@ -152,9 +157,10 @@ def _gradual(seeds: Iterable[int], points: Iterable[tuple]) -> list[dict]:
 
 
 def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
-    """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds."""
+    """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds; watched on the way."""
     rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
-    return _gradual(seeds, [("magnitude", name, 0.6, "", level, 0.1) for level in (0.9, 0.98) for name in rounds])
+    points = [("magnitude", name, 0.6, "", level, 0.1) for level in (0.9, 0.98) for name in rounds]
+    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, 0.1), *points])]
 
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
@@ -176,7 +182,7 @@ GRIDS = {
     "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
-    "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL, seeds=10),
+    "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL + WATCHED, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),
     "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
 }

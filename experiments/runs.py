@@ -2,10 +2,10 @@
 
 import copy
 import gzip
-import statistics
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from helpers.data import REPOSITORY, Dataset
-from helpers.metrics import count_macs, latency
+from helpers.data import REPOSITORY, Dataset, Split
+from helpers.metrics import count_macs, latencies
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.pruning import (
     GradientPruning,
@@ -23,6 +23,7 @@ from helpers.pruning import (
     RandomPruning,
     TaylorPruning,
     amounts_from_sensitivity,
+    mask_overlap,
     prunable_layers,
     prune_globally,
     prune_layers,
@@ -36,7 +37,7 @@ from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_chann
 from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DEPLOYED_SEEDS = 3
-TURNS = 3  # of timing networks that are compared
+SAME_TIME = 0.05  # by how much the time of "width, equal latency" may differ from that of "depth"
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98)  # up to the highest total that a grid asks of it
@@ -73,7 +74,8 @@ def _after(model: nn.Module, data: Dataset, history: History) -> dict:
 
 
 FACTS = (  # what makes one fine-tuned network another
-    "model", "width", "method", "scope", "schedule", "target_sparsity", "share", "blocks", "lr", "epochs", "dense_epochs", "seed",
+    "model", "width", "method", "scope", "schedule", "target_sparsity", "share", "blocks", "until", "lr", "epochs",
+    "dense_epochs", "seed",
 )  # fmt: skip
 
 
@@ -163,21 +165,18 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     """Make the seed's dense network narrower or shallower, fine-tune it, and measure accuracy, size and speed.
 
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
-    one's sizes, new weights, the steps of the dense training and the fine-tuning together) for a `share` of the MACs;
-    "depth" drops so many `blocks`, those without which validation accuracy stays highest; "width, equal MACs" and
-    "width, equal latency" are uniform, as large or as fast (at batch 256) as "depth". Latencies: one thread, fp32; the
-    network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
+    one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
+    accuracy stays highest; "width, equal MACs" and "width, equal latency" are uniform, as large or as fast (at batch 256)
+    as "depth". Latencies in fp32: the network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
     """
     method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
     model, row = _from_dense(configuration, data)
-    whole, few, dropped = model, data.val.subset(SCAN_IMAGES), []
-    others = [whole]
+    whole, few, dropped, shallow = model, data.val.subset(SCAN_IMAGES), [], None
     if configuration["blocks"]:
         without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
         dropped = sorted(without, key=without.get, reverse=True)[: configuration["blocks"]]
         shallow = drop_blocks(model, dropped)
         share = count_macs(shallow) / count_macs(model)
-        others.append(shallow)
     if method == "depth":
         model = copy.deepcopy(shallow)
     elif method == "width, equal latency":
@@ -187,38 +186,43 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
         prune_channels(model, widths_for_macs(model, share, *scan))
         model = shrink(model)
     row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
-    recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"]}
     if method == "from scratch":
         _start_again(model, seed)
-        recipe["epochs"] += configuration.get("dense_epochs", DENSE_EPOCHS)
-    row |= _after(model, data, train(model, data, seed=seed, validate=False, progress=False, **recipe))
+    recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")}
+    row |= _after(model, data, train(model, data, validate=False, progress=False, **recipe))
     _keep(model, configuration, data)
     for size in (1, 256):
-        row[f"latency_ms_{size}"], row[f"dense_latency_ms_{size}"], *reference = _by_turns([model, *others], size)
+        own, dense, *reference = latencies([model, whole] + [shallow] * (shallow is not None), size)
+        row |= {f"latency_ms_{size}": round(own.median, 4), f"latency_iqr_ms_{size}": round(own.iqr, 4)}
+        row[f"dense_latency_ms_{size}"] = round(dense.median, 4)
     return row | {
         "achieved_sparsity": round(1 - sparsity(model).size / sparsity(whole).size, 6),
         "macs": count_macs(model), "dense_macs": count_macs(whole), "parameters": sum(p.numel() for p in model.parameters()),
-        "dropped": " ".join(dropped), "reference_latency_ms": reference[0] if reference else "",
+        "dropped": " ".join(dropped), "reference_macs": count_macs(shallow) if reference else "",
+        "reference_latency_ms": round(reference[0].median, 4) if reference else "",
+        "threads": torch.get_num_threads(), "precision": "fp32",
     }  # fmt: skip
 
 
-def _by_turns(networks: list[nn.Module], size: int) -> list[float]:
-    """Milliseconds of each network at a batch size: the median over turns in which they are timed one after the other."""
-    turns = [[latency(network, size).median for network in networks] for _ in range(TURNS)]
-    return [round(statistics.median(times), 4) for times in zip(*turns, strict=True)]
-
-
 def _as_fast_as(reference: nn.Module, model: nn.Module) -> nn.Module:
-    """`model` with uniformly narrower layers, as fast as `reference` at batch 256: closest of a bisection, timed by turns."""
+    """`model` with uniformly narrower layers, as fast as `reference` at batch 256: found by bisection, then timed again."""
+
+    def off(narrow: nn.Module, turns: int) -> float:
+        ours, theirs = latencies([narrow, reference], 256, turns=turns)
+        return ours.median / theirs.median - 1
+
     low, high, tried = 0.0, 0.9, []
     for _ in range(7):
         narrow = copy.deepcopy(model)
         prune_channels(narrow, (low + high) / 2)
         narrow = shrink(narrow)
-        ours, theirs = (latency(network, 256).median for network in (narrow, reference))
-        tried.append((abs(ours / theirs - 1), narrow))
-        low, high = ((low + high) / 2, high) if ours > theirs else (low, (low + high) / 2)
-    return min(tried, key=lambda entry: entry[0])[1]
+        found = off(narrow, turns=3)
+        tried.append((abs(found), narrow))
+        low, high = ((low + high) / 2, high) if found > 0 else (low, (low + high) / 2)
+    for _, narrow in sorted(tried, key=lambda entry: entry[0])[:3]:
+        if abs(off(narrow, turns=7)) <= SAME_TIME:
+            return narrow
+    raise RuntimeError("no width is as fast as this depth: its times are too noisy; start the grid again on a quieter machine")
 
 
 def _start_again(model: nn.Module, seed: int) -> None:
@@ -265,39 +269,78 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
     """Train the seed's dense network on while pruning it by a schedule, and measure.
 
     `variant` changes one thing: "reset optimiser" forgets momentum at every pruning; "no shuffling" takes the images in
-    the same order in every epoch; "random mask" chooses at random; "re-initialised" trains the mask of instant
-    magnitude pruning on new weights, for the steps of the dense training and the fine-tuning together.
-    `test_accuracy_batch_statistics` reads the same network with BatchNorm statistics of test batches: a mistake, measured.
+    the same order in every epoch; "random mask" chooses at random; "re-initialised" trains the mask of instant magnitude
+    pruning on new weights. `test_accuracy_batches_of_500` and `…_20` read the same network in training mode, where
+    BatchNorm takes the statistics of each test batch: a mistake, measured. With `curve_images`, so many validation images
+    are looked at on the way, and the final mask is compared with others: see `_watch` and `_overlaps`.
     """
-    method, variant, seed, target = (configuration[name] for name in ("method", "variant", "seed", "target_sparsity"))
+    method, variant, target, watched = (configuration.get(k) for k in ("method", "variant", "target_sparsity", "curve_images"))
     model, row = _from_dense(configuration, data)
-    recipe = {"epochs": configuration["epochs"], "lr": configuration["lr"], "seed": seed, "validate": False, "progress": False}
+    dense = copy.deepcopy(model)
+    recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")} | {"validate": False, "progress": False}
     row["accuracy_before"] = ""
-    if method == "dense":
-        history = train(model, data, **recipe)
-    elif variant == "re-initialised":
+    if variant == "re-initialised":
         prune_to(model, target)
-        model = _new_weights_under_the_masks(model, seed)
-        recipe["epochs"] += configuration.get("dense_epochs", DENSE_EPOCHS)
+        model = _new_weights_under_the_masks(model, configuration["seed"])
         history = train(model, data, **recipe)
     else:
-        schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"])
-        criterion = (lambda count: RandomPruning(count, seed)) if variant == "random mask" else MagnitudePruning
-        prunings = {step for step, _ in schedule.steps(steps_in(data, configuration["epochs"]))}
-        if configuration["schedule"] == "one_shot":
-            pruned = copy.deepcopy(model)
-            prune_to(pruned, target, criterion)
-            row["accuracy_before"] = evaluate(pruned, data.val).accuracy
+        total = steps_in(data, configuration["epochs"])
+        schedule = SCHEDULES[configuration["schedule"]](target, configuration["until"]) if method != "dense" else None
+        prunings = [step for step, _ in schedule.steps(total)] if schedule else []
+        curve, look = _watch(model, data.val.subset(watched), prunings, total) if watched else ([], None)
 
         def on_step(step: int, optimiser: torch.optim.Optimizer) -> None:
             if variant == "reset optimiser" and step in prunings:
                 optimiser.state.clear()
+            if look:
+                look(step)
 
-        recipe["shuffle"] = variant != "no shuffling"
-        history = prune_iteratively(model, data, schedule, criterion=criterion, on_step=on_step, **recipe)
+        recipe |= {"on_step": on_step, "shuffle": variant != "no shuffling"}
+        if schedule is None:
+            history = train(model, data, **recipe)
+        else:
+            choose_at_random = lambda count: RandomPruning(count, configuration["seed"])  # noqa: E731
+            criterion = choose_at_random if variant == "random mask" else MagnitudePruning
+            if configuration["schedule"] == "one_shot":
+                row["accuracy_before"] = evaluate(_pruned_at_once(dense, target, criterion), data.val).accuracy
+            history = prune_iteratively(model, data, schedule, criterion=criterion, **recipe)
+        if look:
+            look(total)
+            row["curve"] = " ".join(f"{step}:{accuracy:.4f}" for step, accuracy in curve)
     row |= _after(model, data, history)
     _keep(model, configuration, data)
-    return row | {"test_accuracy_batch_statistics": _accuracy_with_batch_statistics(model, data)}
+    if watched and method != "dense":
+        row |= _overlaps(model, dense, configuration, data)
+    wrong = {f"test_accuracy_batches_of_{size}": _accuracy_in_training_mode(model, data, size) for size in (500, 20)}
+    return dict.fromkeys(("curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance"), "") | row | wrong
+
+
+def _watch(model: CifarNet, images: Split, prunings: list[int], total: int) -> tuple[list, Callable[[int], None]]:
+    """A list of (step, accuracy) pairs, and what fills it: at 18 places, one step before each pruning and after it."""
+    curve = [(0, evaluate(model, images).accuracy)]
+    places = {*range(0, total, max(1, total // 18)), total, *prunings, *(step - 1 for step in prunings)}
+
+    def look(step: int) -> None:
+        if step in places:
+            curve.append((step, evaluate(model, images).accuracy))
+
+    return curve, look
+
+
+def _pruned_at_once(dense: CifarNet, target: float, criterion: Callable = MagnitudePruning) -> CifarNet:
+    network = copy.deepcopy(dense)
+    prune_to(network, target, criterion)
+    return network
+
+
+def _overlaps(model: CifarNet, dense: CifarNet, configuration: dict, data: Dataset) -> dict:
+    """How many of the weights that either mask keeps both keep (Jaccard index): with instant pruning of the same dense
+    network, and of another seed's, whose chance is stated too."""
+    target, seed = configuration["target_sparsity"], configuration["seed"]
+    other = dense_network(configuration | {"seed": seed - 1 if seed else 1}, data)
+    same, _ = mask_overlap(model, _pruned_at_once(dense, target))
+    apart, chance = mask_overlap(model, _pruned_at_once(other, target))
+    return {"overlap_one_shot": round(same, 4), "overlap_other_seed": round(apart, 4), "overlap_by_chance": round(chance, 4)}
 
 
 def _new_weights_under_the_masks(model: CifarNet, seed: int) -> CifarNet:
@@ -308,12 +351,12 @@ def _new_weights_under_the_masks(model: CifarNet, seed: int) -> CifarNet:
     return fresh
 
 
-def _accuracy_with_batch_statistics(model: CifarNet, data: Dataset) -> float:
-    """Test accuracy in training mode, on a copy: BatchNorm takes the statistics of each test batch of 500."""
+def _accuracy_in_training_mode(model: CifarNet, data: Dataset, size: int) -> float:
+    """Test accuracy in training mode, on a copy: BatchNorm takes the statistics of each test batch of that size."""
     wrong = copy.deepcopy(up_to_date(model)).train()
     device, right = next(wrong.parameters()).device, 0
     with torch.no_grad(), autocast(device, "auto"):
-        for images, labels in zip(data.test.images.split(500), data.test.labels.split(500), strict=True):
+        for images, labels in zip(data.test.images.split(size), data.test.labels.split(size), strict=True):
             right += int((wrong(to_float(images, device)).argmax(1).cpu() == labels).sum())
     return right / len(data.test)
 

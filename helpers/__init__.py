@@ -5,10 +5,19 @@ Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> s
 
 # isort: off
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
-from .metrics import Latency, Measurement, count_macs, file_bytes, latency, measure
+from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, latency, measure
 from .models import CheckpointError, CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, load_cifar_net, save_cifar_net
 from .pruning import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
-from .pruning import SparsityReport, make_permanent, prunable_layers, prune_globally, prune_layers, saliency_scores, sparsity
+from .pruning import (
+    SparsityReport,
+    make_permanent,
+    mask_overlap,
+    prunable_layers,
+    prune_globally,
+    prune_layers,
+    saliency_scores,
+    sparsity,
+)
 from .pruning import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from .storage import load_pruned, save_pruned

@@ -14,12 +14,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .data import Split, check
+from .data import Split, check, check_whole
 from .pruning import make_permanent, up_to_date
 from .training import autocast, eval_mode, evaluate
 
 IMAGE = (3, 32, 32)
 MIN_TIMINGS = 10
+DRIFT = 0.05  # share by which a network's latency changes between two measurements
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
 from torch.utils import benchmark  # noqa: E402
@@ -62,10 +63,16 @@ class Measurement:
     def compare(self, other: "Measurement") -> pd.DataFrame:
         """This network beside `other`: both values, and how many times smaller or faster `other` is.
 
-        Accuracy is compared by its difference in points. Where the interquartile ranges of two latencies overlap,
-        `remark` says that the difference lies inside the noise.
+        Accuracy is compared by its difference in points. Where the interquartile ranges of two latencies overlap, or
+        their medians differ by less than 5 %, `remark` says that the difference lies inside the noise: two measurements
+        drift as well as spread. Small differences take `latencies`, which times by turns.
+
+        Raises:
+            ValueError: for a measurement at other batch sizes, with other threads or in another precision.
         """
         check(set(self.latency) <= set(other.latency), "other", list(other.latency), f"timed at batches {list(self.latency)}")
+        how, theirs = ((m.threads, m.precision) for m in (self, other))
+        check(how == theirs, "other", theirs, f"measured with the same threads and precision, {how}")
         theirs = other.rows()
         rows = {name: {"this": value, "other": theirs[name], "remark": ""} for name, value in self.rows().items()}
         for name, row in rows.items():
@@ -73,8 +80,12 @@ class Measurement:
             if name == "accuracy":
                 row["gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
         for size, mine in self.latency.items():
-            if abs(mine.median - other.latency[size].median) <= (mine.iqr + other.latency[size].iqr) / 2:
-                rows[f"latency_ms, batch {size}"]["remark"] = "inside the noise"
+            yours = other.latency[size]
+            noise = max((mine.iqr + yours.iqr) / 2, DRIFT * max(mine.median, yours.median))
+            told = f"{self.threads} thread{'s' if self.threads > 1 else ''}, {self.precision}, IQR {mine.iqr:.2g} and {yours.iqr:.2g}"
+            if abs(mine.median - yours.median) <= noise:
+                told = f"inside the noise; {told}"
+            rows[f"latency_ms, batch {size}"]["remark"] = told
         return pd.DataFrame(rows.values(), index=rows, columns=["this", "other", "gain", "remark"], dtype=object)
 
 
@@ -114,21 +125,53 @@ def latency(
         >>> latency(model, 256)  # doctest: +SKIP
         41.20 ms (IQR 0.83)
     """
-    check(batch_size >= 1, "batch_size", batch_size, "1 or more")
+    return time_calls(_forward_pass(model, batch_size, precision, shape), batch_size, seconds)
+
+
+def latencies(
+    models: Iterable[nn.Module], batch_size: int = 1, *, precision: str = "fp32", turns: int = 7, shape: tuple[int, ...] = IMAGE
+) -> list[Latency]:
+    """Latencies of networks that are to be compared, by turns: what slows the machine for a while slows them all alike.
+
+    In each turn every network is timed once, for about 20 ms or one forward pass; medians and IQRs are over the turns.
+
+    Raises:
+        ValueError: for a batch size below 1, fewer than two turns, or an unknown precision.
+
+    Example:
+        >>> latencies([model, small], 256)  # doctest: +SKIP
+        [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
+    """
+    check_whole("turns", turns, 2)
+    timers = [_timer(_forward_pass(model, batch_size, precision, shape)) for model in models]
+    calls = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
+    times = [[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)]
+    quartiles = torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
+    return [Latency(median, high - low, batch_size) for low, median, high in quartiles]
+
+
+def _forward_pass(model: nn.Module, batch_size: int, precision: str, shape: tuple[int, ...]) -> Callable[[], None]:
+    """A call that runs random images through a copy of the model, in evaluation mode, channels last."""
+    check_whole("batch_size", batch_size, 1)
     device = next(model.parameters()).device
+    in_precision = autocast(device, precision)
     timed = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
     images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)
 
     def run():
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.inference_mode(), in_precision:
             timed(images)
 
-    return time_calls(run, batch_size, seconds)
+    return run
+
+
+def _timer(run: Callable[[], object]) -> benchmark.Timer:
+    return benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
 
 
 def time_calls(run: Callable[[], object], batch_size: int, seconds: float) -> Latency:
     """Median time of `run()`: after a warm-up about 10 timings or more, for `seconds` or more in all (`torch.utils.benchmark`)."""
-    timer = benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    timer = _timer(run)
     once = timer.timeit(1).mean  # after a warm-up
     found = timer.blocked_autorange(min_run_time=max(seconds, MIN_TIMINGS * once))
     return Latency(1e3 * found.median, 1e3 * found.iqr, batch_size)
@@ -140,7 +183,7 @@ def measure(
     """Accuracy on `split`, size and speed of a model, on the device that it is on.
 
     `parameters` counts all parameters of the network that runs (masks are not parameters); `nonzero` those that are
-    not zero. Energy is not measured.
+    not zero; accuracy is that of `evaluate`, in its own precision. Energy is not measured.
 
     Example:
         >>> measure(model, data.test).compare(measure(small, data.test))  # doctest: +SKIP

@@ -208,12 +208,26 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     return fig
 
 
+PRUNINGS = {  # colour, marker, line style of schedules, by the name that a figure gives them
+    "1 pruning": ("C0", "o", "-"),
+    "2 prunings": ("C5", "P", ":"),
+    "4 prunings": ("C6", "d", "-."),
+    "8 prunings": ("C2", "^", "--"),
+    "8 prunings, cubic": ("C4", "v", "-."),
+    "1 pruning, late": ("C7", "X", ":"),
+}
+
+
+def _prunings_style(name: str) -> dict:
+    return dict(zip(("color", "marker", "ls"), PRUNINGS.get(name, ("C8", "s", "-")), strict=True))
+
+
 def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figure:
     """Sparsity by optimiser step for schedules given as (step, sparsity) pairs, up to the last of `total` steps."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
-    for k, (name, own) in enumerate(pairs.items()):
+    for name, own in pairs.items():
         steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
-        style = {"ls": ("-", "--", "-.", ":")[k % 4], "marker": "oD^v"[k % 4], "markevery": range(1, len(own) + 1)}
+        style = _prunings_style(name) | {"markevery": range(1, len(own) + 1)}
         ax.step(steps, [*levels, levels[-1]], where="post", label=name, **style)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
@@ -225,9 +239,9 @@ def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict
     """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
     fig, ax = plt.subplots(figsize=(8, 4.6))
     for k, (name, own) in enumerate(runs.items()):
-        style = {"color": f"C{k}", "marker": "oD^vPX"[k % 6]}
-        ax.plot(*zip(*own, strict=True), ls=("-", "--", "-.", ":")[k % 4], markersize=4, lw=1.5, label=name, **style)
-        ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), ls="", markersize=5, **style)
+        style = _prunings_style(name)
+        ax.plot(*zip(*own, strict=True), markersize=4, lw=1.5, label=name, **style)
+        ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), markersize=5, **style | {"ls": ""})
     ax.axhline(dense, color="0.35", ls=":")
     _label_line(ax, f"dense, before: {dense:.1%}", dense)
     _label_line(ax, "when each is pruned", 1.04, x=0.68)
@@ -335,7 +349,7 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by their
     share of its time for 256 images; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.9, 4.4))
     rows = rows.assign(time=rows.latency_ms_256 / rows.dense_latency_ms_256)
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
     for method in ("width, uniform", "width, guided", "from scratch"):
@@ -385,21 +399,31 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
 
 
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against the number of equal prunings, one panel a final sparsity: every run, mean and 95 % CI."""
-    levels = sorted(rows.target_sparsity.unique())
-    fig, axes = plt.subplots(1, len(levels), figsize=(4.6 * len(levels), 3.8), squeeze=False)
-    rounds = rows.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int)
+    """Accuracy during training for 1, 2, 4 and 8 equal prunings, one panel a final sparsity: means with 95 % CI as bands.
+
+    The legend tells the test accuracy at the end, the dotted line is that of the dense network, trained as long. Rows of one
+    schedule and sparsity have looked at the same steps (column `curve`: "step:accuracy …").
+    """
+    pruned = rows[rows.method != "dense"]
+    levels = sorted(pruned.target_sparsity.unique())
+    fig, axes = plt.subplots(1, len(levels), figsize=(4.95 * len(levels), 4.2), squeeze=False, sharey=True)
+    rounds = pruned.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int)
     for ax, level in zip(axes[0], levels, strict=True):
-        own = rows.assign(rounds=rounds)[rows.target_sparsity == level].groupby("rounds").test_accuracy
-        for place, (_, values) in enumerate(own):
-            middle = mean_ci(values)
-            ax.plot([place] * len(values), values, ls="", marker="o", markersize=3, color="C2", alpha=0.35)
-            ax.errorbar(place + 0.12, middle.mean, middle.margin, marker="^", capsize=3, color="C2")
-        ax.set_xticks(range(own.ngroups), [str(name) for name in own.groups])
+        for k, own in pruned[pruned.target_sparsity == level].groupby(rounds):
+            name = f"{k} pruning{'s' if k > 1 else ''}"
+            pairs = np.array([[pair.split(":") for pair in curve.split()] for curve in own.curve], dtype=float)  # [seed, place, 2]
+            steps, looks = pairs[0, :, 0], [mean_ci(values) for values in pairs[:, :, 1].T]
+            end, style = mean_ci(own.test_accuracy), _prunings_style(name)
+            ax.fill_between(steps, [e.low for e in looks], [e.high for e in looks], color=style["color"], alpha=0.2, lw=0)
+            label = f"{name}: {end.mean:.1%} ± {100 * end.margin:.1f}"
+            ax.plot(steps, [e.mean for e in looks], markersize=4, lw=1.5, label=label, **style)
+        reference_line(ax, rows, "test_accuracy")
         ax.yaxis.set_major_formatter(_PERCENT)
-        ax.set(title=f"final sparsity {level:.0%}", xlabel="prunings, the last by 60 % of the steps (one: before the first)")
-    axes[0, 0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
-    fig.suptitle(f"dots: runs; triangles: mean and 95 % CI of {rows.seed.nunique()} seeds", fontsize=10)
+        ax.set(title=f"final sparsity {level:.0%}", xlabel="optimiser step", ylim=(0, 1))
+        ax.legend(frameon=False, fontsize=9, loc="lower right", title="test accuracy at the end")
+    axes[0, 0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}")
+    images, seeds = int(rows.curve_images.iloc[0]), rows.seed.nunique()
+    fig.suptitle(f"mean and 95 % CI of {seeds} seeds, on {images} validation images each", fontsize=10)
     return fig
 
 
@@ -416,7 +440,7 @@ def pareto(rows: pd.DataFrame) -> Figure:
 
     The line joins the networks that no other one beats in both accuracy and cost.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(10, 7.6), sharey=True)
+    fig, axes = plt.subplots(2, 2, figsize=(9.9, 7.6), sharey=True)
     means = rows.groupby(["network", "method", "precision"])[["test_accuracy", *COSTS]].mean().reset_index()
     for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
         for (method, precision), own in means.groupby(["method", "precision"]):

@@ -102,6 +102,27 @@ def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
     return {module: _mask((module, "weight")) for module in prunable_layers(model).values()}
 
 
+def mask_overlap(a: nn.Module, b: nn.Module) -> tuple[float, float]:
+    """Which share of the weights that either of two networks keeps both keep (the Jaccard index), and what chance gives.
+
+    Chance: random masks that keep as many weights in each layer. Both are 1 where nothing is pruned.
+
+    Raises:
+        ValueError: for networks whose layers have different names or shapes.
+
+    Example:
+        >>> pair = [prune.random_unstructured(nn.Linear(100, 100), "weight", amount=0.5) for _ in range(2)]
+        >>> [round(share, 1) for share in mask_overlap(*pair)]  # a third: 25 % in both, 75 % in one of them or both
+        [0.3, 0.3]
+    """
+    ours, theirs = ({name: _mask((layer, "weight")).bool() for name, layer in prunable_layers(m).items()} for m in (a, b))
+    if {k: m.shape for k, m in ours.items()} != {k: m.shape for k, m in theirs.items()}:
+        raise ValueError("b: must have layers of the same names and shapes as a")
+    counts = [(int(m.sum()), int(theirs[k].sum()), m.numel(), int((m & theirs[k]).sum())) for k, m in ours.items()]
+    kept, both, by_chance = (sum(values) for values in zip(*((m + n, k, m * n / size) for m, n, size, k in counts), strict=True))
+    return both / max(1, kept - both), by_chance / max(1, kept - by_chance)
+
+
 def make_permanent(model: nn.Module) -> nn.Module:
     """Remove all masks from a model's parameters, in place: masked weights become plain zeros; returns the model.
 

@@ -103,14 +103,20 @@ def test_lines_by_sparsity():
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["50%", "90%"]
 
 
-def test_prunings_are_ordered_by_number():
-    points = [
-        (f"equal_steps_{k}" if k > 1 else "one_shot", level, seed)
-        for k in (16, 1, 8)
-        for level in (0.8, 0.95)
-        for seed in range(4)
-    ]
-    rows = pd.DataFrame(points, columns=["schedule", "target_sparsity", "seed"]).assign(dataset="x")
-    axes = figures.plots.gradual_pruning(rows.assign(test_accuracy=np.random.default_rng(2).uniform(size=len(rows)))).axes
-    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["1", "8", "16"]
-    assert axes[1].get_title() == "final sparsity 95%"
+def test_curves_during_training_are_means_of_rows():
+    rng = np.random.default_rng(2)
+    arms = [("one_shot", 0.8), ("equal_steps_8", 0.8), ("one_shot", 0.95), ("equal_steps_8", 0.95), ("none", 0.0)]
+    points = [("dense" if name == "none" else "magnitude", name, level, seed) for name, level in arms for seed in range(4)]
+    rows = pd.DataFrame(points, columns=["method", "schedule", "target_sparsity", "seed"])
+    looks = rng.uniform(size=(len(rows), 3)).round(4)
+    rows["curve"] = [" ".join(f"{step}:{value}" for step, value in zip((0, 0, 9), own, strict=True)) for own in looks]
+    rows = rows.assign(dataset="x", curve_images=5, test_accuracy=rng.uniform(size=len(rows)))
+    left, right = figures.plots.gradual_pruning(rows).axes
+    assert right.get_title() == "final sparsity 95%"
+    one, eight = left.get_legend().get_texts()
+    own = rows[(rows.schedule == "equal_steps_8") & (rows.target_sparsity == 0.8)]
+    assert eight.get_text().startswith(f"8 prunings: {own.test_accuracy.mean():.1%} ±") and one.get_text().startswith(
+        "1 pruning:"
+    )
+    drawn = left.lines[1]
+    assert drawn.get_xdata().tolist() == [0, 0, 9] and drawn.get_ydata() == pytest.approx(looks[own.index].mean(0))

@@ -5,7 +5,18 @@ import torch
 import torch_pruning
 from torch import nn
 
-from helpers import CifarNet, Measurement, count_macs, file_bytes, latency, make_permanent, measure, prune_channels, shrink
+from helpers import (
+    CifarNet,
+    Measurement,
+    count_macs,
+    file_bytes,
+    latency,
+    make_permanent,
+    measure,
+    metrics,
+    prune_channels,
+    shrink,
+)
 from helpers.metrics import Latency
 from helpers.pruning import MagnitudePruning, prune_globally
 
@@ -44,25 +55,61 @@ def test_measure_counts_what_runs(digits, state_of, same_state):
 
 
 def made(median, iqr, **changes):
-    values = {"accuracy": 0.9, "parameters": 1000, "nonzero": 500, "macs": 10**6, "file_bytes": 4000} | changes
-    return Measurement(**values, latency={1: Latency(median, iqr, 1)}, threads=2, precision="fp32")
+    values = {"accuracy": 0.9, "parameters": 1000, "nonzero": 500, "macs": 10**6, "file_bytes": 4000, "threads": 2}
+    return Measurement(**values | {"precision": "fp32"} | changes, latency={1: Latency(median, iqr, 1)})
 
 
 def test_compare_by_hand():
     table = made(10.0, 0.5).compare(made(5.0, 0.5, accuracy=0.885, parameters=250, macs=250_000))
     assert table.gain["parameters"] == "4.00×" and table.gain["macs"] == "4.00×" and table.gain["nonzero"] == "1.00×"
     assert table.gain["accuracy"] == "-1.5 points" and table.gain["latency_ms, batch 1"] == "2.00×"
-    assert set(table.remark) == {""}
+    assert table.remark["latency_ms, batch 1"] == "2 threads, fp32, IQR 0.5 and 0.5"
+    assert set(table.remark.drop("latency_ms, batch 1")) == {""}
 
 
-def test_a_difference_inside_the_noise_says_so():
-    table = made(10.0, 1.0).compare(made(9.5, 0.8))
-    assert table.remark["latency_ms, batch 1"] == "inside the noise" and table.remark["macs"] == ""
+@pytest.mark.parametrize(("median", "iqr", "noise"), [(9.2, 1.0, True), (9.2, 0.1, False), (9.6, 0.1, True), (10.4, 0.1, True)])
+def test_a_difference_inside_the_noise_says_so(median, iqr, noise):
+    """Overlapping ranges, or less than the 5 % by which two measurements drift."""
+    table = made(10.0, iqr).compare(made(median, iqr))
+    assert table.remark["latency_ms, batch 1"].startswith("inside the noise") == noise and table.remark["macs"] == ""
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("other", [{"threads": 1}, {"precision": "bf16"}])
+def test_only_like_is_compared(other):
+    with pytest.raises(ValueError, match=r"other=.*: must be measured with the same threads and precision, \(2, 'fp32'\)"):
+        made(10.0, 1.0).compare(made(5.0, 1.0, **other))
+
+
+def test_networks_that_are_compared_take_turns(monkeypatch):
+    order = []
+
+    class Timer:
+        def __init__(self, name):
+            self.name = name
+
+        def timeit(self, number):
+            order.append(self.name)
+            return type("Found", (), {"mean": 0.001 * len(order)})
+
+    monkeypatch.setattr(metrics, "_forward_pass", lambda model, *how: model)
+    monkeypatch.setattr(metrics, "_timer", Timer)
+    one, two = metrics.latencies(["a", "b"], 4, turns=3)
+    assert order == ["a", "b"] * 4  # once to warm up, then three turns
+    assert (
+        (one.median, two.median) == (pytest.approx(5), pytest.approx(6)) and one.iqr == pytest.approx(2) and one.batch_size == 4
+    )
+
+
+def test_latencies_of_networks():
+    found = metrics.latencies([CifarNet(0.1), CifarNet(0.2)], 2, turns=2)
+    assert len(found) == 2 and all(entry.median > 0 and entry.iqr >= 0 and entry.batch_size == 2 for entry in found)
+    with pytest.raises(ValueError, match="turns=1: must be a whole number of 2 or more"):
+        metrics.latencies([CifarNet(0.1)], turns=1)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5])
 def test_bad_batch_sizes(batch_size):
-    with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be 1 or more"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be a whole number of 1 or more"):
         latency(CifarNet(0.1), batch_size)
 
 

@@ -10,7 +10,18 @@ from torch import nn
 from torch.nn.utils import prune
 
 from experiments.runs import BUILTIN, prune_as_told
-from helpers import CifarNet, MagnitudePruning, RandomPruning, make_permanent, prunable_layers, prune_globally, sparsity, train
+from helpers import (
+    CifarNet,
+    MagnitudePruning,
+    RandomPruning,
+    make_permanent,
+    mask_overlap,
+    prunable_layers,
+    prune_globally,
+    prune_layers,
+    sparsity,
+    train,
+)
 
 amounts = st.floats(0, 1)
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
@@ -262,3 +273,21 @@ def test_a_method_that_fails_is_rolled_back():
 def test_removing_what_is_not_pruned_is_an_error():
     with pytest.raises(ValueError, match="has to be pruned before"):
         prune.remove(nn.Linear(2, 2), "weight")
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 5))
+def test_overlap_of_masks_by_hand(first, second, seed):
+    a, b = nn.Linear(100, 10), nn.Linear(100, 10)
+    prune_layers({a: [RandomPruning(first, seed)], b: [RandomPruning(second, seed + 1)]})
+    ours, theirs = (set(module.weight_mask.flatten().nonzero().flatten().tolist()) for module in (a, b))
+    share, chance = mask_overlap(a, b)
+    assert share == pytest.approx(len(ours & theirs) / max(1, len(ours | theirs)))
+    meet = len(ours) * len(theirs) / 1000
+    assert chance == pytest.approx(meet / max(1, len(ours) + len(theirs) - meet))
+    assert mask_overlap(a, a)[0] == (1 if ours else 0) and mask_overlap(b, a) == mask_overlap(a, b)
+
+
+def test_overlap_of_unpruned_and_of_different_networks():
+    assert mask_overlap(CifarNet(0.1), CifarNet(0.1)) == (1, 1)
+    with pytest.raises(ValueError, match="b: must have layers of the same names and shapes as a"):
+        mask_overlap(CifarNet(0.1), CifarNet(0.2))
