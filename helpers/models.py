@@ -4,6 +4,7 @@ Introduced in notebooks 01 (`CifarNet`) and 05 (the trio).
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 CHECKPOINT = REPOSITORY / "cifar_net.pth"
 _FORMAT = "pruning-notebooks/cifar-net"
+LOADERS = {_FORMAT: "load_cifar_net", "pruning-notebooks/pruned": "load_pruned"}  # format in a file -> what reads it
 
 
 class CheckpointError(RuntimeError):
@@ -202,11 +204,17 @@ def read_checkpoint(path: str | os.PathLike, wanted: str, again: str) -> dict:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file: {again}")
     try:
+        with zipfile.ZipFile(path) as file:  # torch.load does not look at the checksums
+            if broken := file.testzip():
+                raise ValueError(f"the checksum of {broken} is wrong")
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
         reason = str(error).splitlines()[0].split(". ")[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): {again}") from error
-    if not isinstance(content, dict) or content.get("format") != wanted:
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != wanted and isinstance(found, str) and found in LOADERS:
+        raise CheckpointError(f"{path}: is another kind of checkpoint: read it with helpers.{LOADERS[found]}")
+    if found != wanted:
         raise CheckpointError(f"{path}: not a checkpoint of this collection (no format {wanted!r}): {again}")
     return content
 

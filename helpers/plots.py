@@ -411,7 +411,9 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
     for ax, level in zip(axes[0], levels, strict=True):
         for k, own in pruned[pruned.target_sparsity == level].groupby(rounds):
             name = f"{k} pruning{'s' if k > 1 else ''}"
-            pairs = np.array([[pair.split(":") for pair in curve.split()] for curve in own.curve], dtype=float)  # [seed, place, 2]
+            pairs = np.array(
+                [[pair.split(":") for pair in curve.split()] for curve in own.curve], dtype=float
+            )  # [seed, place, 2]
             steps, looks = pairs[0, :, 0], [mean_ci(values) for values in pairs[:, :, 1].T]
             end, style = mean_ci(own.test_accuracy), _prunings_style(name)
             ax.fill_between(steps, [e.low for e in looks], [e.high for e in looks], color=style["color"], alpha=0.2, lw=0)

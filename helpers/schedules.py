@@ -91,7 +91,7 @@ def prune_iteratively(
         schedule: `one_shot(…)`, `equal_steps(…)`, `cubic(…)`, or (step, sparsity) pairs, both rising. The pruning at
             step k comes before the forward pass of step k, counted from 0.
         epochs, recipe: as in `train`; the number of optimiser steps does not depend on the schedule.
-        criterion: makes a criterion of a count, for example `lambda count: RandomPruning(count, seed=1)`.
+        criterion: makes a criterion of a count of single weights, for example `lambda count: RandomPruning(count, seed=1)`.
         scope: "global" (one ranking) or "layer" (each layer to the same sparsity).
         rewind: learning-rate rewinding (Renda et al. 2020, arXiv:2003.02389): each pruning is followed by a training
             of its own with the whole learning-rate schedule and a new optimiser, in the same total of steps, which
@@ -102,7 +102,8 @@ def prune_iteratively(
         The history; `history.recipe["prunings"]` holds the (step, sparsity) pairs.
 
     Raises:
-        ValueError: for a schedule that falls, leaves [0, 1] or the training; nothing is changed.
+        ValueError: for a schedule that falls, leaves [0, 1] or the training, or a criterion that takes no count or prunes
+            slices; nothing is changed.
 
     Example:
         >>> history = prune_iteratively(model, data, cubic(0.9), epochs=3, lr=0.1)  # doctest: +SKIP
@@ -110,7 +111,7 @@ def prune_iteratively(
     check(epochs > 0, "epochs", epochs, "more than 0")
     total = steps_in(data, epochs, recipe.get("batch_size"))
     pairs = schedule.steps(total) if isinstance(schedule, Schedule) else [(step, level) for step, level in schedule]
-    _check_pairs(pairs, total, masks_of(model), scope)
+    _check_pairs(pairs, total, masks_of(model), scope), _check_criterion(criterion)
     if rewind:
         levels = [level for _, level in pairs]
         return _rewinding(model, data, levels, total, criterion, scope, on_step, recipe | {"epochs": epochs})
@@ -139,7 +140,7 @@ def prune_to(
         >>> int((layer.weight == 0).sum())
         75
     """
-    _check_fraction("sparsity", sparsity), _check_scope(scope)
+    _check_fraction("sparsity", sparsity), _check_scope(scope), _check_criterion(criterion)
     masks = masks_of(model)
     if scope == "global":
         size, gone = sum(m.numel() for m in masks.values()), sum(int((m == 0).sum()) for m in masks.values())
@@ -180,11 +181,23 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
     for (step, level), (later, higher) in pairwise(pairs):
         if later <= step or higher < level:
             raise ValueError(f"schedule: ({later}, {higher}) after ({step}, {level}): steps and sparsities must rise")
-    held = sum(int((m == 0).sum()) for m in masks.values()) / max(1, sum(m.numel() for m in masks.values()))
-    if pairs[-1][1] < held:
-        raise ValueError(
-            f"schedule: ends at {pairs[-1][1]}, but {held:.1%} of the network is pruned already, and masks only grow"
-        )
+    counts = [(int((mask == 0).sum()), mask.numel()) for mask in masks.values()]
+    if scope == "global":
+        counts = [tuple(map(sum, zip(*counts, strict=True)))] if counts else []
+    for gone, size in counts:
+        if gone > round(pairs[-1][1] * size):
+            what = "the network" if scope == "global" else "a layer"
+            raise ValueError(
+                f"schedule: ends at {pairs[-1][1]}, but {gone / size:.1%} of {what} is pruned already; masks only grow"
+            )
+
+
+def _check_criterion(criterion: Callable[[int], Criterion]) -> None:
+    try:
+        made = criterion(0)
+    except Exception as error:
+        raise ValueError(f"criterion={criterion!r}: must make a criterion of a count of weights ({error})") from error
+    check(isinstance(made, Criterion) and made.dim is None, "criterion", made, "a Criterion of single weights (no dim)")
 
 
 def _check_scope(scope: str) -> None:

@@ -18,18 +18,19 @@ from .models import (
     read_checkpoint,
     write_checkpoint,
 )
-from .pruning import prunable_layers, sparsity, up_to_date
+from .pruning import masked_parameter, prunable_layers, sparsity, up_to_date
 
 KINDS = {kind.__name__: kind for kind in (CifarNet, SimpleNet, DepthPrunedNet, WidthPrunedNet)}
 VERSION = 1
 _FORMAT = "pruning-notebooks/pruned"
 
 
-def save_pruned(model: nn.Module, path: str | os.PathLike, **facts) -> None:
+def save_pruned(model: nn.Module, path: str | os.PathLike, data: str | None = None, **facts) -> None:
     """Save a network of this collection, masked or not, whole, shrunk or without blocks, with a manifest.
 
     Args:
-        facts: plain values to go into the manifest, for example `data="CIFAR-10"`, `test_accuracy=0.88`.
+        data: what it was trained on, for the manifest; None: not told.
+        facts: further plain values for the manifest, for example `test_accuracy=0.88`.
 
     Raises:
         ValueError: for another kind of network, or a fact that is no plain value; nothing is written.
@@ -44,7 +45,7 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, **facts) -> None:
         raise ValueError(
             f"model={kind}: must be one of {', '.join(KINDS)}; save other networks as a state_dict beside their code"
         )
-    check_facts(facts)
+    check_facts(facts | {"data": data})
     layers = prunable_layers(model)
     if kind == "CifarNet":
         architecture = {"width": model.width, "classes": layers["fc"].out_features}
@@ -54,8 +55,10 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, **facts) -> None:
     manifest = {
         "kind": kind,
         "architecture": architecture,
+        "layers": {name: list(masked_parameter(layer).shape) for name, layer in layers.items()},
         "dropped": [name for name, module in model.named_modules() if isinstance(module, nn.Identity)],
         "sparsity": sparsity(model).fraction,
+        "data": data,
         "torch": torch.__version__.split("+")[0],
         **facts,
     }
@@ -70,10 +73,11 @@ def load_pruned(path: str | os.PathLike) -> nn.Module:
             next step.
     """
     content = read_checkpoint(path, _FORMAT, "save it again with save_pruned")
-    if content.get("version", 0) > VERSION:
-        raise CheckpointError(
-            f"{path}: written by a later version of this collection ({content['version']}): update it (git pull)"
-        )
+    version = content.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise CheckpointError(f"{path}: written by a later version of this collection ({version}): update it (git pull)")
+    if type(version) is not int or version != VERSION:
+        raise CheckpointError(f"{path}: damaged, its version is {version!r}: save it again with save_pruned")
     try:
         manifest, state = content["manifest"], content["state"]
         model = KINDS[manifest["kind"]](**manifest["architecture"])

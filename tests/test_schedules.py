@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import CifarNet, Dataset, RandomPruning, TaylorPruning, cubic, equal_steps, one_shot, prune_iteratively, sparsity
-from helpers.pruning import MagnitudePruning, masks_of, prune_globally
+from helpers.pruning import MagnitudePruning, PercentilePruning, masks_of, prune_globally
 from helpers.schedules import prune_to
 
 RECIPE = {"epochs": 0.5, "validate": False, "progress": False}
@@ -89,6 +89,22 @@ def test_every_arm_takes_the_same_steps_and_meets_the_target(few, schedule, rewi
         assert len(optimisers) == 1
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=3), st.sampled_from(["global", "layer"]), st.booleans(), st.booleans())
+@settings(max_examples=12)
+def test_the_target_is_met_after_training(few, levels, scope, rewind, random):
+    model = CifarNet(0.1)
+    pairs = list(enumerate(sorted(levels)))
+    criterion = RandomPruning if random else MagnitudePruning
+    history = prune_iteratively(model, few, pairs, scope=scope, rewind=rewind, criterion=criterion, **RECIPE | {"epochs": 1})
+    masks = masks_of(model).values()
+    assert history.steps == 3
+    if scope == "global":
+        assert zeros(model) == round(max(levels) * sparsity(model).size)
+    else:
+        assert all(int((m == 0).sum()) == round(max(levels) * m.numel()) for m in masks)
+    assert all((layer.weight[mask == 0] == 0).all() for layer, mask in masks_of(model).items())
+
+
 def test_prunings_come_when_the_schedule_says(few):
     model, seen = CifarNet(0.1), []
     size = sparsity(model).size
@@ -146,6 +162,14 @@ def test_bad_schedules_change_nothing(few, schedule, message, state_of, same_sta
     assert same_state(before, state_of(model))
 
 
+def test_a_layer_that_is_pruned_further_is_named(few):
+    model = CifarNet(0.1)
+    prune_to(model.conv1, 0.9)
+    with pytest.raises(ValueError, match=r"ends at 0.5, but 90\.\d% of a layer is pruned already"):
+        prune_iteratively(model, few, [(0, 0.5)], scope="layer", **RECIPE)
+    prune_iteratively(model, few, [(0, 0.5)], **RECIPE)  # the network as a whole has room
+
+
 @pytest.mark.parametrize("wrong", [{"lr": -1}, {"epochs": 0}])
 @pytest.mark.parametrize("rewind", [False, True])
 def test_a_bad_recipe_changes_nothing(few, rewind, wrong, state_of, same_state):
@@ -180,6 +204,17 @@ def test_the_last_pruning_comes_before_the_last_step():
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("criterion", [PercentilePruning, lambda count: MagnitudePruning(count, dim=0), lambda count: 3])
+def test_a_criterion_that_cannot_count_weights(few, criterion, state_of, same_state):
+    model = CifarNet(0.1)
+    before = state_of(model)
+    with pytest.raises(ValueError, match="criterion=.*: must (make a criterion of a count|be a Criterion of single weights)"):
+        prune_to(model, 0.5, criterion)
+    with pytest.raises(ValueError, match="criterion="):
+        prune_iteratively(model, few, [(1, 0.5)], criterion=criterion, **RECIPE)
+    assert same_state(before, state_of(model))
 
 
 def test_bad_scope(few):

@@ -11,6 +11,7 @@ from test_surgery import IMAGES, lively, networks, outputs
 from torch import nn
 from torch.nn.utils import prune
 
+import helpers
 from helpers import (
     CheckpointError,
     CifarNet,
@@ -19,16 +20,20 @@ from helpers import (
     SimpleNet,
     channel_groups,
     drop_blocks,
+    load_cifar_net,
     load_pruned,
     make_permanent,
+    prunable_layers,
     prune_channels,
     prune_globally,
     residual_blocks,
+    save_cifar_net,
     save_pruned,
     shrink,
     sparsity,
     train,
 )
+from helpers.models import LOADERS
 from helpers.storage import VERSION
 
 
@@ -48,11 +53,16 @@ def test_masked_permanent_and_shrunk_networks_come_back(tmp_path_factory, model,
         name: data.draw(st.integers(0, group.channels - 1))
         for name, group in channel_groups(make_permanent(copy.deepcopy(model))).items()
     }
-    for step in ("masked", "channels masked", "shrunk", "permanent"):
-        if step == "channels masked":
+    for step in ("masked", "permanent", "channels masked", "shrunk", "masked again"):
+        if step == "permanent":
+            model = make_permanent(copy.deepcopy(model))
+            assert not prune.is_pruned(model)
+        elif step == "channels masked":
             prune_channels(model, amounts)
         elif step == "shrunk":
             model = shrink(model)
+        elif step == "masked again":
+            prune_globally(model, [RandomPruning(0.2, 2)])
         again = back(model, folder)
         assert torch.equal(outputs(model), outputs(again))
         assert again.state_dict().keys() == model.state_dict().keys()
@@ -67,6 +77,8 @@ def test_the_manifest(tmp_path):
     assert manifest["kind"] == "CifarNet" and manifest["architecture"] == {"width": 0.15, "classes": 10}
     assert manifest["dropped"] == ["stage2.block1"] and manifest["sparsity"] == pytest.approx(0.5, abs=1e-4)
     assert manifest["data"] == "digits" and manifest["torch"] == torch.__version__.split("+")[0]
+    assert manifest["layers"] == {name: list(layer.weight.shape) for name, layer in prunable_layers(model).items()}
+    assert back(model, tmp_path).manifest["data"] is None
 
 
 def test_what_comes_back_trains_on_with_its_masks(tmp_path, digits):
@@ -97,11 +109,47 @@ def test_a_truncated_file_is_named(tmp_path_factory, share):
         load_pruned(path)
 
 
+@given(st.integers(0), st.integers(1, 255))
+def test_a_changed_byte_is_noticed_or_harmless(tmp_path_factory, place, change):
+    path = tmp_path_factory.mktemp("flipped") / "net.pth"
+    torch.manual_seed(0)
+    model = SimpleNet(inputs=12)
+    save_pruned(model, path)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= change
+    path.write_bytes(content)
+    try:
+        again = load_pruned(path).state_dict()
+    except CheckpointError as error:
+        assert "net.pth: " in str(error) and "save it again with save_pruned" in str(error)
+    else:  # a byte of the padding between the file's parts, or of a date
+        assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+def test_the_other_kind_of_checkpoint_names_its_loader(tmp_path):
+    save_cifar_net(CifarNet(0.1), tmp_path / "whole.pth")
+    save_pruned(CifarNet(0.1), tmp_path / "pruned.pth")
+    with pytest.raises(CheckpointError, match=r"whole.pth: is another kind .* read it with helpers.load_cifar_net"):
+        load_pruned(tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"pruned.pth: is another kind .* read it with helpers.load_pruned"):
+        load_cifar_net(tmp_path / "pruned.pth")
+    assert all(callable(getattr(helpers, name)) for name in LOADERS.values())
+
+
+@pytest.mark.parametrize("version", ["2", None, 0, True, 1.5])
+def test_a_version_that_is_none(tmp_path, version):
+    path = tmp_path / "net.pth"
+    save_pruned(CifarNet(0.1), path)
+    torch.save(torch.load(path, weights_only=True) | {"version": version}, path)
+    with pytest.raises(CheckpointError, match=rf"net.pth: damaged, its version is {version!r}: save it again"):
+        load_pruned(path)
+
+
 def test_missing_foreign_and_future_files(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none.pth: no such file"):
+    with pytest.raises(CheckpointError, match=r"none.pth: no such file: save it again with save_pruned"):
         load_pruned(tmp_path / "none.pth")
     torch.save({"state": {}}, tmp_path / "foreign.pth")
-    with pytest.raises(CheckpointError, match=r"foreign.pth: not a checkpoint of this collection"):
+    with pytest.raises(CheckpointError, match=r"foreign.pth: not a checkpoint of this collection .*: save it again"):
         load_pruned(tmp_path / "foreign.pth")
     save_pruned(CifarNet(0.1), tmp_path / "net.pth")
     content = torch.load(tmp_path / "net.pth", weights_only=True)
