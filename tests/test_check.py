@@ -33,11 +33,12 @@ FINE = {"seconds": 9.6, "images_per_second": 1500.0}
 
 def test_reads_with_any_python_of_the_last_years():
     tree = ast.parse(SOURCE.read_text(), feature_version=(3, 6))
-    imported = [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+    imported = [name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     assert set(imported) <= sys.stdlib_module_names and not any(isinstance(n, ast.ImportFrom) for n in ast.walk(tree))
 
 
 def test_a_machine_without_anything(rows, monkeypatch):
+    monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(check.sys, "version_info", (3, 8, 1))
     found = rows("/nowhere/python")
     assert found["Python"][0] is False and "3.11 or newer" in found["Python"][2]
@@ -70,9 +71,30 @@ def test_what_is_wrong_is_said(rows, capsys, state, row, told):
 
 def test_data_are_found(rows, tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNING_DATA_DIR", str(tmp_path))
-    assert "make data" in rows(training=FINE)["data"][1]
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    assert rows(training=FINE)["data"][1] == "digits (built in) and CIFAR-10"
+    monkeypatch.setenv("PRUNING_DATA", "cifar10")
+    data = lambda: rows(training=FINE)["data"]  # noqa: E731
+    assert data()[0] is False and "there is none in" in data()[1] and "make data" in data()[2]
+    monkeypatch.delenv("PRUNING_DATA")
+    assert data()[0] and "make data" in data()[1]
+    for split in ("train", "test"):
+        assert data()[0] == (split == "train")
+        for k in range(10):
+            (tmp_path / split / f"class{k}").mkdir(parents=True)
+    assert data()[:2] == (True, "digits (built in) and CIFAR-10")
+    (tmp_path / "test" / "class9").rmdir()
+    assert data()[0] is False and "test has 9 of 10 class folders" in data()[1]
+    batches = tmp_path / "cifar-10-batches-py"
+    batches.mkdir()
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "batches.meta"):
+        (batches / name).touch()
+    assert data()[0] is False and "lacks test_batch" in data()[1] and data()[2] == "delete that folder, then make data"
+    (batches / "test_batch").touch()
+    assert data()[:2] == (True, "digits (built in) and CIFAR-10")
+
+
+def test_packages_that_pip_or_conda_installed_are_found(rows):
+    found = rows("/nowhere/python", training=FINE)
+    assert found["environment"][0] and found["environment"][1].startswith("this Python's own") and found["packages"][0]
 
 
 def test_questions_to_the_environment():

@@ -3,6 +3,7 @@
 Uses the standard library alone, and no syntax newer than Python 3.6: it works before anything is installed.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
+BOTH = "digits (built in) and CIFAR-10"
 MEMORY_GB, DISK_GB, INSTALLED_GB = 4, 2, 7
 
 VERSIONS = """
@@ -82,12 +84,46 @@ def free_memory():
         return None
 
 
+def cifar10(folder):
+    """The row of the table that says whether CIFAR-10 lies in a folder, in one of its two forms, with all its files."""
+    has = {name: os.listdir(os.path.join(folder, name)) for name in ("cifar-10-batches-py", "train", "test")
+           if os.path.isdir(os.path.join(folder, name))}  # fmt: skip
+    if "cifar-10-batches-py" in has:
+        missing = sorted(
+            {"test_batch", "batches.meta"}.union("data_batch_%d" % k for k in range(1, 6)) - set(has["cifar-10-batches-py"])
+        )
+        where = os.path.join(folder, "cifar-10-batches-py")
+        return (
+            not missing,
+            "data",
+            "%s lacks %s" % (where, ", ".join(missing)) if missing else BOTH,
+            "delete that folder, then make data",
+        )
+    if "train" in has or "test" in has:
+        classes = {
+            name: sum(os.path.isdir(os.path.join(folder, name, c)) for c in has.get(name, ())) for name in ("train", "test")
+        }
+        bad = ["%s has %d of 10 class folders" % (os.path.join(folder, name), n) for name, n in classes.items() if n != 10]
+        return not bad, "data", "; ".join(bad) or BOTH, "complete them, or move them away"
+    if os.environ.get("PRUNING_DATA") == "cifar10":
+        return (
+            False,
+            "data",
+            "PRUNING_DATA is cifar10, but there is none in %s" % folder,
+            "make data (162 MB), or unset PRUNING_DATA",
+        )
+    return True, "data", "digits (built in); for CIFAR-10: make data (162 MB)", ""
+
+
 def check(python):
     """Rows (good, what, found, what to do) of the table; `python` is the environment's interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield sys.version_info >= OLDEST, "Python", version, "install Python %d.%d or newer, then make PYTHON=/path/to/it" % OLDEST
+    told = ".venv is there"
+    if not os.path.exists(python) and importlib.util.find_spec("torch"):  # installed by pip or conda, not by make
+        python, told = sys.executable, "this Python's own, %s" % sys.prefix
     installed = os.path.exists(python)
-    yield installed, "environment", ".venv is there" if installed else "not made yet", "make setup (about 6 GB, some minutes)"
+    yield installed, "environment", told if installed else "not made yet", "make setup (about 6 GB, some minutes)"
     if installed:
         bounds = requirements()
         found, error = ask(python, VERSIONS, *bounds)
@@ -98,10 +134,7 @@ def check(python):
             old = ["%s %s" % (name, found[name]) for name in bounds if found[name] and number(found[name]) < bounds[name]]
             bad = ["%s is missing" % name for name in missing] + ["%s is too old" % name for name in old]
             yield not bad, "packages", ", ".join(bad) or "all %d, torch %s" % (len(bounds), found["torch"]), "make setup"
-    folder = os.environ.get("PRUNING_DATA_DIR") or os.path.join(HERE, "data")
-    cifar = [name for name in ("cifar-10-batches-py", "train") if os.path.isdir(os.path.join(folder, name))]
-    data = "digits (built in) and CIFAR-10" if cifar else "digits (built in); for CIFAR-10: make data (162 MB)"
-    yield True, "data", data, ""
+    yield cifar10(os.environ.get("PRUNING_DATA_DIR") or os.path.join(HERE, "data"))
     memory = free_memory()
     told = "unknown" if memory is None else "%.0f GB free" % memory
     yield memory is None or memory >= MEMORY_GB, "memory", told, "close other programs: %d GB are needed" % MEMORY_GB
