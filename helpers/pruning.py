@@ -31,7 +31,13 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
         >>> list(prunable_layers(nn.Sequential(nn.Linear(4, 2), nn.ReLU())))
         ['0']
     """
+    _check_module(model)
     return {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+
+def _check_module(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model={model!r}: must be a network (nn.Module)")
 
 
 def masked_parameter(module: nn.Module, name: str = "weight") -> Tensor | None:
@@ -182,9 +188,10 @@ class Criterion(prune.BasePruningMethod):
             amount = plain_amount("amount", amount)
         else:
             check(is_number(threshold) and threshold >= 0, "threshold", threshold, "a number of 0 or more")
-        one_of = dim in (None, 0, 1) and not isinstance(dim, bool)
+        whole = [isinstance(value, Integral) and not isinstance(value, bool) for value in (dim, n)]
+        one_of = dim is None or (whole[0] and dim in (0, 1))
         check(one_of, "dim", dim, "None (single weights), 0 (filters) or 1 (input channels)")
-        check(n in (1, 2), "n", n, "1 or 2")
+        check(whole[1] and n in (1, 2), "n", n, "1 or 2")
         self.amount, self.threshold, self.dim, self.n = amount, threshold, dim, n
         if dim is not None:
             self.PRUNING_TYPE = "structured"
@@ -228,6 +235,8 @@ class Criterion(prune.BasePruningMethod):
         left, spared = [], []
         for score, alive in zip(self.scores(values), units, strict=True):
             left.append(score[alive])
+            if bad := int(left[-1].isnan().sum()):
+                raise ValueError(f"method: {bad} importance scores of {self!r} are NaN, and nothing can be ranked by them")
             kept = math.ceil(min_kept * len(alive)) if isinstance(min_kept, float) else min_kept
             spared.append(torch.zeros(len(left[-1]), dtype=torch.bool))
             spared[-1][self.rank_to_keep(left[-1]).topk(min(kept, len(left[-1]))).indices] = True
@@ -372,9 +381,11 @@ def saliency_scores(
         >>> prune.l1_unstructured(model.fc, "weight", 0.5, importance_scores=scores[model.fc, "weight"])  # doctest: +SKIP
     """
     check(kind in ("gradient", "taylor"), "kind", kind, "gradient or taylor")
-    check(batches >= 1, "batches", batches, "1 or more")
+    check_whole("batches", batches, 1), check_whole("batch_size", batch_size, 1)
     split = data.train if isinstance(data, Dataset) else data
-    check(len(split) > 0, "data", split, "a split with at least one image")
+    check(
+        isinstance(split, Split) and len(split) > 0, "data", type(data).__name__, "a Dataset, or a Split with at least one image"
+    )
     targets = _all_weights(model) if parameters is None else list(parameters)
     tensors = [_parameter(target) for target in targets]
     saved = [tensor.data for tensor in tensors]
@@ -528,6 +539,7 @@ def _install(target: Target, method: prune.BasePruningMethod, mask: Tensor) -> N
 
 def up_to_date(model: nn.Module) -> nn.Module:
     """The model itself, its masked parameters up to date and free of gradients, so that it can be deep-copied."""
+    _check_module(model)
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, prune.BasePruningMethod):
@@ -589,8 +601,8 @@ def _check_plan(groups, model, data, min_kept) -> None:
                 missing = "data=None" if data is None else "model=None"
                 raise ValueError(f"{missing}: {type(method).__name__} needs the model and training data; pass model=… and data=…")
             for target in targets:
-                if getattr(method, "dim", None) is not None and _weight_of(target).ndim <= method.dim:
-                    raise ValueError(f"dim={method.dim}: {_shown(target)} has only {_weight_of(target).ndim} dimension(s)")
+                if getattr(method, "dim", None) is not None and _weight_of(target).ndim < 2:
+                    raise ValueError(f"dim={method.dim}: {_shown(target)} has only one dimension, and no slices")
         for target in targets:
             weight = _weight_of(target)
             if target in seen:
@@ -657,18 +669,33 @@ def scan(
 
 
 def shares_at_loss(
-    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float
+    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float, names: Iterable[str] | None = None
 ) -> Callable[[float], list[float]]:
     """From a scan, the share that each layer can give up, alone, for a given loss of accuracy; a function of that loss.
 
     Between the scan's amounts the loss is interpolated; at 100 % it is taken to be all of the accuracy.
 
+    Args:
+        names: which layers, in this order; default: all of the scan.
+
+    Raises:
+        ValueError: for a scan without one of the names, or made at other amounts, or no dense accuracy in 0..1.
+
     Example:
         >>> shares_at_loss({"fc": [0.8, 0.6]}, (0.4, 0.8), dense_accuracy=0.9)(0.1)
         [0.4]
     """
+    names = list(scan) if names is None else list(names)
+    check(
+        is_number(dense_accuracy) and 0 <= dense_accuracy <= 1, "dense_accuracy", dense_accuracy, "the whole network's, in 0..1"
+    )
+    if missing := [name for name in names if name not in scan]:
+        raise ValueError(f"scan: lacks {', '.join(missing)}; scan the network that it is for")
+    if wrong := [name for name in names if len(scan[name]) != len(amounts)]:
+        told = f"{len(scan[wrong[0]])} accuracies, but there are {len(amounts)} amounts"
+        raise ValueError(f"scan: {wrong[0]} has {told}; pass amounts= as to the scan")
     grid = np.array([0.0, *amounts, 1.0])
-    losses = [np.maximum.accumulate([0.0, *(dense_accuracy - a for a in row), dense_accuracy]) for row in scan.values()]
+    losses = [np.maximum.accumulate([0.0, *(dense_accuracy - a for a in scan[name]), dense_accuracy]) for name in names]
     rising = [loss + 1e-6 * grid for loss in losses]  # strictly, so that they can be read backwards
     return lambda loss: [round(float(np.interp(loss, row, grid)), 6) for row in rising]
 
@@ -679,12 +706,12 @@ def amounts_from_sensitivity(
     """Counts to prune in each layer that cost each, alone, the same accuracy, and `total` (a fraction) of all weights together.
 
     Raises:
-        ValueError: for a total outside [0, 1].
+        ValueError: for a total outside [0, 1], or a scan that lacks a layer or an amount.
     """
     check(is_number(total) and 0 <= total <= 1, "total", total, "a fraction in [0, 1]")
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])
-    shares = shares_at_loss({name: scan[name] for name in layers}, amounts, dense_accuracy)
+    shares = shares_at_loss(scan, amounts, dense_accuracy, names=layers)
     loss = optimize.bisect(lambda loss: np.array(shares(loss)) @ sizes - total * sizes.sum(), 0.0, 2.0)
     counts = np.minimum(sizes, np.floor(np.array(shares(loss)) * sizes).astype(int))
     for _ in range(abs(missing := round(total * sizes.sum()) - counts.sum())):  # what rounding left

@@ -35,11 +35,9 @@ from .pruning import (
 from .training import predict
 
 # zeros stay zeros, and channels stay together
-_SAME_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, nn.Flatten)
-_SAME_CALLS = {
-    F.relu, torch.relu, "relu", "relu_", F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, torch.flatten, "flatten",
-    "contiguous",
-}  # fmt: skip
+_SAME_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)
+_SAME_CALLS = {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, "contiguous"}
+_RELU = {F.relu, torch.relu, "relu", "relu_"}
 _ADD = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _NORMALISE = {operator.sub, operator.truediv, operator.mul, torch.sub, torch.div}  # of the input images
 STEP = 2.0**-24  # how closely a share of the channels is searched for
@@ -85,7 +83,8 @@ def channel_groups(model: nn.Module) -> dict[str, ChannelGroup]:
 def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, Tensor], list[tuple]]:
     """All groups; for each (by id) which of its channels are zero in every tensor that some layer reads; and where it is loud.
 
-    That is: (group, BatchNorm, layer before it, its zero filters, those of them for which the BatchNorm emits a constant).
+    That is: (group, BatchNorm or None, layer before it, its empty filters, those of them that still emit a constant, by the
+    BatchNorm or by their own bias).
     """
     try:
         graph = fx.Tracer().trace(model)
@@ -94,7 +93,10 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     modules = dict(model.named_modules())
     parent: dict[int, int] = {}  # of a union-find over groups
     groups: list[ChannelGroup] = []
-    tensors: dict[fx.Node, tuple[int, Tensor | None, int]] = {}  # node -> group, zero channels, inputs a channel
+    tensors: dict[
+        fx.Node, tuple[int, Tensor | None, int]
+    ] = {}  # node -> group, what channels emit (NaN: it varies), inputs a channel
+    called: set[str] = set()
     read: list[tuple[int, Tensor]] = []
     loud: list[tuple] = []
 
@@ -120,7 +122,12 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
                 groups[root(k)].fixed = True
             continue
         module, call = (modules[node.target], None) if node.op == "call_module" else (None, node.target)
-        k, zero, per_channel = inputs[0] if inputs else (None, None, 1)
+        k, steady, per_channel = inputs[0] if inputs else (None, None, 1)
+        constant = None if steady is None else ~steady.isnan()
+        if module is not None and next(module.parameters(recurse=False), None) is not None:
+            if node.target in called:
+                raise SurgeryError(f"{node.target}: is called twice; use Torch-Pruning for such networks")
+            called.add(node.target)
         if isinstance(module, nn.Conv2d | nn.Linear):
             if isinstance(module, nn.Conv2d) and module.groups != 1:
                 raise SurgeryError(f"{node.target}: a convolution in groups; use Torch-Pruning for such networks")
@@ -133,22 +140,34 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
                     )
                 per_channel = wide // group.channels
             group.readers[node.target] = per_channel
-            if zero is not None:
-                read.append((k, zero))
+            if steady is not None:
+                read.append((k, steady == 0))
+                if emitting := int((constant & (steady != 0)).sum()):
+                    loud.append((k, None, groups[root(k)].producers[-1], int(constant.sum()), emitting))
             own = new(module.weight.shape[0], producers=[node.target])
-            tensors[node] = (own, _zero_filters(module), 1)
+            tensors[node] = (own, _emitted(module), 1)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             groups[root(k)].norms.append(node.target)
             if not module.affine:
                 raise SurgeryError(f"{node.target}: a BatchNorm without weight and bias; use Torch-Pruning for such networks")
+            if groups[root(k)].channels != module.num_features:
+                raise SurgeryError(
+                    f"{node.target}: a BatchNorm of something else than channels; use Torch-Pruning for such networks"
+                )
             silent = (masked_parameter(module, "weight") == 0) & (masked_parameter(module, "bias") == 0)
-            if zero is not None and (emitting := int((zero & ~silent).sum())):
-                loud.append((k, node.target, groups[root(k)].producers[-1], int(zero.sum()), emitting))
-            tensors[node] = (k, silent, per_channel)
+            if steady is not None and (emitting := int((constant & ~silent).sum())):
+                loud.append((k, node.target, groups[root(k)].producers[-1], int(constant.sum()), emitting))
+            tensors[node] = (k, torch.where(silent, 0.0, torch.nan), per_channel)
+        elif isinstance(module, nn.Flatten) or call in (torch.flatten, "flatten"):
+            if _flattened(node, module) != (1, -1):
+                raise SurgeryError(f"{node.name}: flattens other dimensions than all but the first; use Torch-Pruning")
+            tensors[node] = inputs[0]
+        elif isinstance(module, nn.ReLU) or call in _RELU:
+            tensors[node] = (k, None if steady is None else steady.clamp(min=0), per_channel)
         elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS:
             tensors[node] = inputs[0]
         elif call in _ADD and len(inputs) == 2:
-            (a, zero_a, _), (b, zero_b, _) = inputs
+            (a, steady_a, _), (b, steady_b, _) = inputs
             a, b = root(a), root(b)
             if groups[a].channels != groups[b].channels:
                 raise SurgeryError(f"{node.name}: adds {groups[a].channels} and {groups[b].channels} channels")
@@ -159,7 +178,7 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
                 groups[keep].norms += groups[drop].norms
                 groups[keep].readers |= groups[drop].readers
                 groups[keep].fixed |= groups[drop].fixed
-            tensors[node] = (a, zero_a & zero_b, 1)
+            tensors[node] = (a, steady_a + steady_b, 1)
         elif call in _NORMALISE and groups[root(k)].channels == 0:
             tensors[node] = inputs[0]
         else:
@@ -173,10 +192,19 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     return [group for k, group in enumerate(groups) if root(k) == k], zeros, loud
 
 
-def _zero_filters(module: nn.Module) -> Tensor:
-    """Which output channels of a layer are zero whatever comes in: bool [out]."""
-    zero = (masked_parameter(module, "weight").flatten(1) == 0).all(1)
-    return zero if module.bias is None else zero & (masked_parameter(module, "bias") == 0)
+def _emitted(module: nn.Module) -> Tensor:
+    """What each output channel of a layer emits whatever comes in: [out], its bias where its weights are zero, else NaN."""
+    empty = (masked_parameter(module, "weight").flatten(1) == 0).all(1)
+    bias = torch.zeros(len(empty), device=empty.device) if module.bias is None else masked_parameter(module, "bias")
+    return torch.where(empty, bias, torch.nan)
+
+
+def _flattened(node: fx.Node, module: nn.Module | None) -> tuple[int, int]:
+    """First and last dimension that a flatten makes one of."""
+    if module is not None:
+        return module.start_dim, module.end_dim
+    told = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
+    return told.get("start_dim", 0), told.get("end_dim", -1)
 
 
 # ---- width
@@ -220,7 +248,10 @@ def prune_channels(
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
         raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
-    rank, modules = criterion(0, dim=0, **options), dict(model.named_modules())
+    try:
+        rank, modules = criterion(0, dim=0, **options), dict(model.named_modules())
+    except TypeError as error:
+        raise ValueError(f"criterion={criterion.__name__}, {options}: cannot rank filters ({error})") from error
     counts = {name: _to_remove(name, groups[name].channels, value, round_to) for name, value in amounts.items()}
     if rank.saliency and data is None:
         raise ValueError(f"data=None: {criterion.__name__} needs training data")
@@ -229,8 +260,14 @@ def prune_channels(
     for stream, (name, count) in enumerate(counts.items()):
         layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
         weights = [masked_parameter(m, "weight") for m in layers]
+        if bad := sum(int((~weight.isfinite()).sum()) for weight in weights):
+            raise ValueError(f"model: {name} holds {bad} weights that are NaN or infinite; load a sound checkpoint")
         ranked = rank.scores([scores[m, "weight"] for m in layers] if scores else weights)
         importance = torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in ranked]).mean(0)
+        if importance.isnan().any():
+            raise ValueError(
+                f"criterion: {int(importance.isnan().sum())} scores of {name} are NaN, and nothing can be ranked by them"
+            )
         masked = torch.stack([(w.flatten(1) == 0).all(1).cpu() for w in weights]).all(0)
         gone[name] = importance.masked_fill(masked, -torch.inf).argsort(stable=True)[:count]  # masked ones count as pruned
     for name, channels in gone.items():
@@ -260,8 +297,8 @@ def shrink(model: nn.Module) -> nn.Module:
     Masks of single weights become permanent zeros. The model itself is not changed.
 
     Raises:
-        SurgeryError: where filters are zero but their BatchNorm still emits a constant (the message says what to
-            call), where a group has no channel left, or for a network through which channels cannot be followed.
+        SurgeryError: where filters are zero but their BatchNorm or bias still emits a constant (the message says what
+            to call), where a group has no channel left, or for a network through which channels cannot be followed.
 
     Example:
         >>> from helpers import CifarNet
@@ -277,8 +314,8 @@ def shrink(model: nn.Module) -> nn.Module:
         group, norm, producer, emptied, emitting = loud[0]
         shared = len(group.producers) > 1  # then zero filters of one layer are no zero channels
         raise SurgeryError(
-            f"{norm}: {emitting} filters of {producer} are zero, but their BatchNorm still emits a constant; call "
-            f"prune_channels(model, {{{group.name!r}: {emptied}}}), which masks both"
+            f"{norm or producer}: {emitting} filters of {producer} are zero, but their {'BatchNorm' if norm else 'bias'} still "
+            f"emits a constant; call prune_channels(model, {{{group.name!r}: {emptied}}}), which masks both"
             + (f" (on the network as it was before: the channels of {', '.join(group.producers)} go together)" if shared else "")
         )
     for group in groups:
@@ -330,7 +367,7 @@ def widths_for_macs(
     costs it, alone, the same accuracy (guided).
 
     Raises:
-        ValueError: for a share outside (0, 1].
+        ValueError: for a share outside (0, 1], or a scan that lacks a group, an amount or `dense_accuracy`.
 
     Example:
         >>> from helpers import CifarNet
@@ -343,7 +380,7 @@ def widths_for_macs(
     if scan is None:
         shares = lambda x: [min(x, 1.0)] * len(groups)  # noqa: E731
     else:
-        shares = shares_at_loss({name: scan[name] for name in groups}, amounts, dense_accuracy)
+        shares = shares_at_loss(scan, amounts, dense_accuracy, names=groups)
 
     def at(x: float) -> dict[str, float]:
         """Never the last channel of a group."""
@@ -387,6 +424,7 @@ def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
         >>> len(residual_blocks(drop_blocks(CifarNet(0.25), ["stage3.block2"])))
         4
     """
+    check(isinstance(names, Iterable), "names", names, "the name of a residual block, or a list of names")
     names, blocks = [names] if isinstance(names, str) else list(names), residual_blocks(model)
     if unknown := [name for name in names if name not in blocks]:
         raise ValueError(f"names: {unknown[0]!r} is no residual block; the blocks are {', '.join(blocks) or 'none'}")
@@ -406,6 +444,7 @@ def bridge_layer(model: SimpleNet, images: Tensor) -> DepthPrunedNet:
         >>> bridge_layer(SimpleNet(), torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)).layer3
         Linear(in_features=128, out_features=10, bias=True)
     """
+    check(isinstance(model, SimpleNet), "model", type(model).__name__, "a SimpleNet")
     shallow = DepthPrunedNet(model.layer1.in_features, model.layer4.out_features)
     for name in ("layer1", "layer2"):
         shallow.get_submodule(name).load_state_dict(model.get_submodule(name).state_dict())

@@ -31,6 +31,7 @@ from helpers import (
     sensitivity_scan,
     sparsity,
     train,
+    trained,
 )
 
 amounts = st.floats(0, 1)
@@ -197,6 +198,52 @@ def test_filters_compare_across_layers_by_their_mean(sizes, amount, dim, seed):
     assert not prune.is_pruned(layers[-1] if dim == 0 else layers[0])
     assume(0 < gone.sum() < len(gone))
     assert means[gone].max() <= means[~gone].min()
+
+
+@given(sizes, st.floats(0, 1), st.sampled_from([0, 1]), st.integers(0, 9), st.sampled_from([*AMOUNT, FarFromMean]))
+def test_every_criterion_takes_whole_slices(images, sizes, amount, dim, seed, kind):
+    model = flat_net(sizes)
+    layers = list(prunable_layers(model).values())
+    prune_globally(model, [kind(amount, dim=dim)], data=images(sizes[0]), batches=1)
+    ranked = layers[:-1] if dim == 0 else layers[1:]
+    units = [(layer.weight_mask.transpose(0, dim).flatten(1)) for layer in ranked]
+    gone = sum(int((unit == 0).all(1).sum()) for unit in units)
+    assert gone == round(amount * sum(len(unit) for unit in units))
+    assert all(((unit == 0).all(1) | (unit == 1).all(1)).all() for unit in units)  # whole slices, nothing between
+
+
+@given(sizes, st.floats(0, 1), st.integers(0, 9))
+def test_l2_norms_compare_across_layers_too(sizes, amount, seed):
+    model = small_net(sizes, seed)
+    ranked = list(prunable_layers(model).values())[:-1]
+    norms = torch.cat([layer.weight.detach().square().flatten(1).mean(1).sqrt() for layer in ranked])
+    prune_globally(model, [MagnitudePruning(amount, dim=0, n=2)])
+    gone = torch.cat([(layer.weight_mask.flatten(1) == 0).all(1) for layer in ranked])
+    assert gone.sum() == round(amount * len(gone))
+    assume(0 < gone.sum() < len(gone))
+    assert norms[gone].max() <= norms[~gone].min()
+
+
+@given(st.floats(0, 0.9), st.floats(0, 0.4), st.floats(0.6, 1), st.integers(0, 9))
+def test_percentiles_are_those_of_what_remains(first, low, high, seed):
+    torch.manual_seed(seed)
+    layer = nn.Linear(30, 10)
+    weight = layer.weight.detach().clone()
+    prune_layers({layer: [RandomPruning(first, seed), PercentilePruning(low, high)]})
+    alone = nn.Linear(30, 10)
+    prune_layers({alone: [RandomPruning(first, seed)]})
+    remains = alone.weight_mask.bool()
+    ends = np.quantile(weight[remains].numpy(), (low, high))
+    assert torch.equal(layer.weight_mask.bool(), remains & (weight >= ends[0]) & (weight <= ends[1]))
+
+
+def test_slices_after_single_weights_count_the_slices_that_are_left():
+    layer = nn.Conv2d(2, 10, 3)
+    mask = torch.ones_like(layer.weight)
+    mask[:4], mask[5, 0, 0, 0] = 0, 0
+    prune.custom_from_mask(layer, "weight", mask)
+    prune_layers({layer: [MagnitudePruning(0.5, dim=0)]})
+    assert (layer.weight_mask.flatten(1) == 0).all(1).sum() == 4 + 3  # half of the six that had a weight left
 
 
 def test_amounts_of_numpys_kind():
@@ -406,8 +453,17 @@ def test_zeros_stay_through_training(kind, digits):
     prune_globally(model, [made(kind, 0.6), MagnitudePruning(0.2)], data=digits, batches=1)
     masks = {name: module.weight_mask.clone() for name, module in prunable_layers(model).items()}
     hidden = model.stage1.conv.weight_orig.detach().clone()
-    train(model, digits, epochs=0.3, weight_decay=0.1, momentum=0.9, validate=False)
+    seen = []
+
+    def used_in(module, inputs):  # after the mask's own hook: the weight that this forward pass uses
+        seen.append(bool((module.weight[model_masks[module] == 0] == 0).all()))
+
+    model_masks = {module: masks[name] for name, module in prunable_layers(model).items()}
+    for module in model_masks:
+        module.register_forward_pre_hook(used_in)
+    history = train(model, digits, epochs=1, weight_decay=0.1, momentum=0.9, validate=False)
     assert not torch.equal(hidden, model.stage1.conv.weight_orig.detach())
+    assert all(seen) and len(seen) >= history.steps * len(model_masks)
     make_permanent(model)
     for name, module in prunable_layers(model).items():
         assert (module.weight[masks[name] == 0] == 0).all()
@@ -424,7 +480,9 @@ def test_zeros_stay_through_training(kind, digits):
         (lambda: MagnitudePruning(0.5, threshold=0.1), r"exactly one"),
         (lambda: MagnitudePruning(threshold=-1), r"threshold=-1: must be a number of 0 or more"),
         (lambda: MagnitudePruning(0.5, dim=2), r"dim=2: must be None"),
+        (lambda: MagnitudePruning(0.5, dim=1.0), r"dim=1.0: must be None"),
         (lambda: MagnitudePruning(0.5, dim=0, n=3), r"n=3: must be 1 or 2"),
+        (lambda: MagnitudePruning(0.5, dim=0, n=True), r"n=True: must be 1 or 2"),
         (lambda: PercentilePruning(0.9, 0.2), r"low=0.9, high=0.2: must be quantiles"),
         (lambda: PercentilePruning(0.2, 1.2), r"must be quantiles"),
         (lambda: RandomPruning(None), r"amount=None"),
@@ -435,6 +493,14 @@ def test_zeros_stay_through_training(kind, digits):
 def test_bad_criteria_are_refused_at_once(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+SPLIT = Split(torch.zeros(2, 3, 5, 5, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+
+
+class Nowhere(Criterion):
+    def importance(self, weight):
+        return weight * math.nan
 
 
 class Fails(prune.BasePruningMethod):
@@ -461,7 +527,14 @@ class Fails(prune.BasePruningMethod):
         (lambda m: prune_layers({m[0]: [MagnitudePruning(0.5)]}, min_kept=-1), ValueError, "min_kept=-1: must be"),
         (lambda m: prune_layers({m[0]: [SmallSquares(0.5)]}, min_kept=1), ValueError, "SmallSquares has no ranking to keep by"),
         (lambda m: prune_layers({m[0]: [MagnitudePruning(0.5), Fails()]}), RuntimeError, "no mask"),
-        (lambda m: prune_layers({(m[0], "bias"): [MagnitudePruning(1, dim=1)]}), ValueError, r"dim=1: bias of .* has only 1 dimension"),
+        (lambda m: prune_layers({(m[0], "bias"): [MagnitudePruning(1, dim=1)]}), ValueError, r"dim=1: bias of .* has only one dimension"),
+        (lambda m: prune_layers({(m[1], "weight"): [MagnitudePruning(1, dim=0)]}), ValueError, r"dim=0: weight of BatchNorm.* has only one dimension"),
+        (lambda m: prune_globally("x", [MagnitudePruning(0.5)]), TypeError, "model='x': must be a network"),
+        (lambda m: prune_globally([MagnitudePruning(0.5)], m), TypeError, "model=.*: must be a network"),
+        (lambda m: prune_globally(m, [TaylorPruning(0.5)], data=torch.zeros(3)), ValueError, "data='Tensor': must be a Dataset, or a Split"),
+        (lambda m: saliency_scores(m, SPLIT, batches="8"), ValueError, "batches='8': must be a whole number of 1 or more"),
+        (lambda m: saliency_scores(m, SPLIT, batch_size=0), ValueError, "batch_size=0: must be a whole number of 1 or more"),
+        (lambda m: prune_globally(m, [Nowhere(0.5)]), ValueError, r"method: \d+ importance scores of Nowhere\(amount=0.5\) are NaN"),
         (lambda m: prune_globally(m, [prune.LnStructured(0.5, 2, 0)]), TypeError, "LnStructured prunes slices"),
         (lambda m: prune_globally(m, [TaylorPruning(0.5)]), ValueError, "data=None: TaylorPruning needs the model and training data"),
         (lambda m: prune_layers({m[0]: [GradientPruning(0.5)]}, data=1), ValueError, "model=None: GradientPruning needs"),
@@ -472,7 +545,7 @@ class Fails(prune.BasePruningMethod):
         (lambda m: prune_globally(m[0], [MagnitudePruning(0.5, dim=0)]), ValueError, "its only layer would be spared; name it"),
         (lambda m: saliency_scores(m, None, "hessian"), ValueError, "kind='hessian': must be"),
         (lambda m: saliency_scores(m, None, batches=0), ValueError, "batches=0: must be"),
-        (lambda m: saliency_scores(m, Split(torch.zeros(0, 3, 5, 5, dtype=torch.uint8), torch.zeros(0))), ValueError, "data=.*: must be a split with at least one image"),
+        (lambda m: saliency_scores(m, Split(torch.zeros(0, 3, 5, 5, dtype=torch.uint8), torch.zeros(0))), ValueError, "data='Split': must be a Dataset, or a Split with at least one image"),
     ],
 )  # fmt: skip
 def test_a_refused_call_changes_nothing(call, error, message, state_of, same_state):
@@ -494,6 +567,15 @@ def test_weights_that_are_no_numbers_are_refused(bad):
     assert not prune.is_pruned(model)
 
 
+def test_scores_that_are_no_numbers_are_refused(digits):
+    """A NaN that no ranked weight holds, but every gradient meets."""
+    model = CifarNet(0.1)
+    model.bn1.running_var[0] = math.nan
+    with pytest.raises(ValueError, match=r"importance scores of TaylorPruning\(amount=0.5\) are NaN"):
+        prune_globally(model, [TaylorPruning(0.5)], data=digits, batches=1)
+    assert not prune.is_pruned(model)
+
+
 def test_the_meta_device_is_refused():
     with pytest.raises(ValueError, match="on the meta device"):
         prune_globally(nn.Linear(3, 3, device="meta"), [MagnitudePruning(0.5)])
@@ -510,12 +592,16 @@ def test_layers_on_several_devices():
 
 
 def test_the_scan_prunes_one_layer_at_a_time(digits, state_of, same_state):
-    model = CifarNet(0.1)
+    model = trained(digits, width=0.15, epochs=2, seed=0)
     before = state_of(model)
-    few = digits.val.subset(50)
-    scan = sensitivity_scan(model, few, (0.0, 0.5))
+    few = digits.val.subset(60)
+    scan = sensitivity_scan(model, few, (0.0, 0.9))
     assert list(scan) == list(prunable_layers(model)) and same_state(before, state_of(model))
-    assert all(accuracies[0] == evaluate(model, few).accuracy for accuracies in scan.values())
+    for name, accuracies in scan.items():
+        alone = copy.deepcopy(model)
+        prune_layers({alone.get_submodule(name): [MagnitudePruning(0.9)]})
+        assert accuracies == [evaluate(model, few).accuracy, evaluate(alone, few).accuracy]
+    assert len({accuracies[1] for accuracies in scan.values()}) > 1
 
 
 @given(st.floats(0, 1), st.lists(st.lists(st.floats(0, 0.9), min_size=5, max_size=5), min_size=3, max_size=3))
