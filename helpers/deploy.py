@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .data import Split, replacing
 from .metrics import IMAGE, Latency, time_calls
+from .models import CheckpointError
 from .pruning import make_permanent, up_to_date
 
 INPUT = "images"
@@ -44,7 +45,11 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
 
 
 def run_onnx(path: str | os.PathLike, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits [N, 10] of an ONNX file for images (uint8 [N, 3, 32, 32]), computed by onnxruntime on the CPU."""
+    """Logits [N, 10] of an ONNX file for images (uint8 [N, 3, 32, 32]), computed by onnxruntime on the CPU.
+
+    Raises:
+        CheckpointError: for a file that is missing or damaged, by name and with the next step.
+    """
     session = _session(path)
     batches = (batch.float().div(255).numpy() for batch in images.split(batch_size))
     return torch.from_numpy(np.concatenate([session.run(None, {INPUT: batch})[0] for batch in batches]))
@@ -73,6 +78,7 @@ def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
     Example:
         >>> quantise_onnx("small.onnx", "small-int8.onnx", data.train)  # doctest: +SKIP
     """
+    _session(path)  # a missing or damaged file is named here
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -93,8 +99,11 @@ def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
 
 def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
     if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: no such file; write it with export_onnx")
+        raise CheckpointError(f"{path}: no such file; write it with export_onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise CheckpointError(f"{path}: damaged, or no ONNX file; write it again with export_onnx") from error

@@ -3,9 +3,13 @@ was measured, and every link leads somewhere."""
 
 import ast
 import base64
+import os
 import re
 import struct
 import unicodedata
+import urllib.error
+import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -99,6 +103,8 @@ def test_a_wide_figure_with_small_text_would_be_noticed():
 
 # ---- times
 
+LIVE_LIMITS = {"02": 90, "03": 90, "04": 90, "05": 120, "06": 120, "07": 120, "08": 120}  # seconds on two cores, CIFAR-10
+
 
 def minutes(text: str) -> int:
     """Running minutes on a card: "15 minutes' reading; 3 minutes' running", or "… 3 min running"."""
@@ -132,9 +138,10 @@ def test_cards_tell_the_time_that_was_measured():
     """Against the rows of benchmarks/notebook_seconds.py; nothing is timed here."""
     rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")
     rows = rows[rows.dataset.str.startswith("CIFAR-10")]
-    assert len(rows)
+    assert set(rows.notebook) == set(cards())
     for row in rows.itertuples():
-        card = cards()[row.notebook]
+        card, limit = cards()[row.notebook], LIVE_LIMITS.get(row.notebook[:2], 180)
+        assert min(row.seconds, row.cpu_seconds) <= limit, f"{row.notebook}: took {row.seconds:.0f} s, {limit} s are allowed"
         assert fair(card, row.seconds, row.cpu_seconds), f"{row.notebook}: the card says {card} min, measured {row.seconds:.0f} s"
 
 
@@ -173,7 +180,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def broken(target: str, page: Path) -> str | None:
-    """What is wrong with a link on a page, or None. Addresses elsewhere are judged by their form: nothing is fetched."""
+    """What is wrong with a link on a page, or None. Addresses elsewhere are judged by their form; `test_every_address_answers` asks them."""
     if re.match(r"[a-z]+:", target):
         parts = urlsplit(target)
         return None if parts.scheme == "https" and "." in parts.netloc and " " not in target else "no https address"
@@ -194,6 +201,41 @@ def test_every_link_resolves(page):
     targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", markdown(page))
     problems = {target: broken(target, page) for target in targets if broken(target, page)}
     assert problems == {}
+
+
+@pytest.mark.skipif(
+    "PRUNING_LINKS" not in os.environ, reason="asks the network: PRUNING_LINKS=1 pytest tests/test_style.py -k answers"
+)
+def test_every_address_answers():
+    found = {target for page in PAGES for target in re.findall(r"\]\((https://[^)\s]+)\)", markdown(page))}
+    refused = {}
+    for address in sorted(found):
+        request = urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0"})
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as error:
+            if error.code not in (403, 418, 429):  # publishers turn programs away, which is an answer too
+                refused[address] = str(error)
+        except OSError as error:
+            refused[address] = str(error)
+    assert refused == {}
+
+
+@pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")), ids=lambda path: path.name)
+def test_one_title_and_headings_in_order(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    depths = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert depths[0] == 1 and depths.count(1) == 1
+    assert all(deeper <= depth + 1 for depth, deeper in pairwise(depths))
+
+
+def test_conda_and_binder_install_what_pip_does():
+    text = (REPOSITORY / "environment.yml").read_text()
+    conda, pip = text.split("  - pip:\n")
+    assert pip.split() == ["-", "-r", "requirements.txt"] and "  - pip\n" in conda and (REPOSITORY / "requirements.txt").exists()
+    oldest = re.search(r'requires-python = ">=3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text())[1]
+    assert int(re.search(r"- python=3\.(\d+)\n", conda)[1]) >= int(oldest)
+    assert f"conda activate {re.search(r'^name: (.+)$', text, re.MULTILINE)[1]}" in (REPOSITORY / "README.md").read_text()
 
 
 def test_the_glossary_shows_every_term_somewhere():
