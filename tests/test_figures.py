@@ -52,6 +52,7 @@ def test_points_are_means_of_rows():
     levels = {"magnitude": (0.5, 0.9), "random": (0.5, 0.9), "dense": (0.0,)}
     points = [(method, level, seed) for method, all_levels in levels.items() for level in all_levels for seed in range(3)]
     rows = pd.DataFrame(points, columns=["method", "target_sparsity", "seed"]).assign(steps=10, dataset="x")
+    rows["achieved_sparsity"] = rows.target_sparsity
     rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
     ax = figures.plots.sparsity_curve(rows).axes[1]
     drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in ax.containers}

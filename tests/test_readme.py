@@ -48,6 +48,16 @@ def claims():
     turns = speed_ups(pruned).xs(("fp32", 256), level=("precision", "batch_size")).groupby("threads")
     gained = turns.median() / fewer
     yield "pruned speed, share", f"{gained[1]:.2f} on 1 thread, {gained[2]:.2f} on 2"
+    shares = speed_ups(pruned).groupby(["precision", "batch_size", "threads"]).median() / fewer
+    for precision, size in (("bf16", 256), ("fp32", 1), ("bf16", 1)):
+        yield f"{precision}, {size}", f"{precision}: {shares[precision, size, 1]:.2f} and {shares[precision, size, 2]:.2f}"
+    parts = pruned[(pruned.part != "forward pass")].groupby(["part", "batch_size", "threads", "network"]).median_ms.median().unstack()
+    times = parts["dense"] / parts["half the channels"]
+    convolution, others = times["convolution", 1], times.drop("convolution").xs(1, level="batch_size")
+    yield "convolutions", f"gain {convolution[1]:.1f} (1 thread) and {convolution[2]:.1f} times (2 threads)"
+    assert others.max() <= 2 and (times["convolution", 256] / fewer).between(0.95, 1.1).all()
+    dense = parts["dense"].unstack("part").loc[256]
+    assert (dense["convolution"] / dense.sum(axis=1)).min() > 0.8
     (low, high), (low_2, high_2) = turns.agg(["min", "max"]).to_numpy()
     yield (
         "pruned speed",
