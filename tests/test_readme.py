@@ -51,7 +51,9 @@ def claims():
     shares = speed_ups(pruned).groupby(["precision", "batch_size", "threads"]).median() / fewer
     for precision, size in (("bf16", 256), ("fp32", 1), ("bf16", 1)):
         yield f"{precision}, {size}", f"{precision}: {shares[precision, size, 1]:.2f} and {shares[precision, size, 2]:.2f}"
-    parts = pruned[(pruned.part != "forward pass")].groupby(["part", "batch_size", "threads", "network"]).median_ms.median().unstack()
+    parts = (
+        pruned[(pruned.part != "forward pass")].groupby(["part", "batch_size", "threads", "network"]).median_ms.median().unstack()
+    )
     times = parts["dense"] / parts["half the channels"]
     convolution, others = times["convolution", 1], times.drop("convolution").xs(1, level="batch_size")
     yield "convolutions", f"gain {convolution[1]:.1f} (1 thread) and {convolution[2]:.1f} times (2 threads)"

@@ -122,6 +122,15 @@ def test_the_readme_tells_the_same_times_as_the_cards():
         assert minutes(line) == told, stem
 
 
+def test_the_workshop_schedules_tell_the_same_times_as_the_cards():
+    times = cards()
+    lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", (REPOSITORY / "WORKSHOP.md").read_text(), re.MULTILINE)
+    assert len(lines) > 15
+    for teaching, running, text in lines:
+        told = sum(times[stem] for stem in set(re.findall(r"notebooks/(\d\d_\w+)\.ipynb", text)))
+        assert int(running or 0) == told <= int(teaching), text
+
+
 def fair(card: int, seconds: float, cpu_seconds: float) -> bool:
     """Within a factor of 2 of what was measured; a card says at least one minute.
 
