@@ -31,7 +31,7 @@ from helpers import (
     shrink,
     sparsity,
 )
-from helpers.data import Dataset, Split
+from helpers.data import Dataset, Split, is_whole
 
 
 class Wrong(Exception):
@@ -433,7 +433,7 @@ def check_schedule(answer: Sequence) -> str:
         raise Wrong("sparsities count all weights, not what remains")
     if (low, high) != (0.4, 0.8):
         raise Wrong(f"it goes to {low:.0%} and then to {high:.0%}; half of the target is 40 %, the target 80 %")
-    if not all(isinstance(step, int) and not isinstance(step, bool) for step in (first, second)):
+    if not (is_whole(first) and is_whole(second)):
         raise Wrong(f"steps are counted: {first!r} and {second!r} should be whole numbers (100 // 2, not 100 / 2)")
     if (first, second) != (0, 50):
         raise Wrong(

@@ -45,4 +45,4 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
     good = found[found.test_accuracy >= reference.test_accuracy - points / 100]
     good = good.assign(share=good.cost / reference[cost]).rename(columns={"cost": cost}).reset_index()
     good = good.sort_values(["width", cost], ascending=[False, True], kind="stable", ignore_index=True)
-    return good, own[own.network.isin({*good.network, *own.network[own.method == "dense"]})]
+    return good, own[own.network.isin(good.network)]

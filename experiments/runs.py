@@ -34,6 +34,7 @@ from helpers.pruning import (
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
+from helpers.sweeps import ResultsError
 from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DEPLOYED_SEEDS = 3
@@ -211,18 +212,19 @@ def _as_fast_as(reference: nn.Module, model: nn.Module) -> nn.Module:
         ours, theirs = latencies([narrow, reference], 256, turns=turns)
         return ours.median / theirs.median - 1
 
-    low, high, tried = 0.0, 0.9, []
-    for _ in range(7):
-        narrow = copy.deepcopy(model)
-        prune_channels(narrow, (low + high) / 2)
-        narrow = shrink(narrow)
-        found = off(narrow, turns=3)
-        tried.append((abs(found), narrow))
-        low, high = ((low + high) / 2, high) if found > 0 else (low, (low + high) / 2)
-    for _, narrow in sorted(tried, key=lambda entry: entry[0])[:3]:
-        if abs(off(narrow, turns=7)) <= SAME_TIME:
-            return narrow
-    raise RuntimeError("no width is as fast as this depth: its times are too noisy; start the grid again on a quieter machine")
+    for _ in range(3):
+        low, high, tried = 0.0, 0.9, []
+        for _ in range(7):
+            narrow = copy.deepcopy(model)
+            prune_channels(narrow, (low + high) / 2)
+            narrow = shrink(narrow)
+            found = off(narrow, turns=3)
+            tried.append((abs(found), narrow))
+            low, high = ((low + high) / 2, high) if found > 0 else (low, (low + high) / 2)
+        for _, narrow in sorted(tried, key=lambda entry: entry[0])[:3]:
+            if abs(off(narrow, turns=7)) <= SAME_TIME:
+                return narrow
+    raise ResultsError("no width is as fast as this depth: the times are too noisy; start the grid again on a quieter machine")
 
 
 def _start_again(model: nn.Module, seed: int) -> None:

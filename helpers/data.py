@@ -47,10 +47,14 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name}={value!r}: must be {allowed}")
 
 
+def is_whole(value: object) -> bool:
+    """A whole number, of NumPy's kind too; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def check_whole(name: str, value: object, low: int) -> None:
-    """Refuse anything but a whole number, of NumPy's kind too, of `low` or more; True and False are none."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= low
-    check(whole, name, value, f"a whole number of {low} or more")
+    """Refuse anything but a whole number of `low` or more."""
+    check(is_whole(value) and value >= low, name, value, f"a whole number of {low} or more")
 
 
 @dataclass(frozen=True)

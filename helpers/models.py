@@ -18,8 +18,8 @@ CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 CHECKPOINT = REPOSITORY / "cifar_net.pth"
-_FORMAT = "pruning-notebooks/cifar-net"
-LOADERS = {_FORMAT: "load_cifar_net", "pruning-notebooks/pruned": "load_pruned"}  # format in a file -> what reads it
+_FORMAT, PRUNED_FORMAT = "pruning-notebooks/cifar-net", "pruning-notebooks/pruned"
+LOADERS = {_FORMAT: "load_cifar_net", PRUNED_FORMAT: "load_pruned"}  # format in a file -> what reads it
 
 
 class CheckpointError(RuntimeError):

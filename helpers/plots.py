@@ -127,7 +127,7 @@ METHODS = {  # label, colour, marker, line style
 
 
 def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str], log: bool = True) -> None:
-    """Draw `column` against target sparsity for each method: mean, 95 % CI over seeds as a bar, every run as a faint dot.
+    """Draw `column` against sparsity for each method: mean, 95 % CI over seeds as a bar, every run as a faint dot.
 
     The scale is that of the logarithm of the weights left: from 50 to 75 % is as far as from 90 to 95 %. Or linear. Ticks
     are at the sparsities that were asked for, points at those that were reached: whole filters do not meet every one.
@@ -220,16 +220,18 @@ PRUNINGS = {  # colour, marker, line style of schedules, by the name that a figu
 }
 
 
-def _prunings_style(name: str) -> dict:
-    return dict(zip(("color", "marker", "ls"), PRUNINGS.get(name, ("C8", "s", "-")), strict=True))
+def _prunings_style(name: str, place: int = 0) -> dict:
+    """The style of a schedule, for an unknown name one by its place in the figure."""
+    other = (f"C{(8, 9, 1, 3)[place % 4]}", "s*<>"[place % 4], ("-", "--", "-.", ":")[place % 4])
+    return dict(zip(("color", "marker", "ls"), PRUNINGS.get(name, other), strict=True))
 
 
 def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figure:
     """Sparsity by optimiser step for schedules given as (step, sparsity) pairs, up to the last of `total` steps."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
-    for name, own in pairs.items():
+    for k, (name, own) in enumerate(pairs.items()):
         steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
-        style = _prunings_style(name) | {"markevery": range(1, len(own) + 1)}
+        style = _prunings_style(name, k) | {"markevery": range(1, len(own) + 1)}
         ax.step(steps, [*levels, levels[-1]], where="post", label=name, **style)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
@@ -241,7 +243,7 @@ def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict
     """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
     fig, ax = plt.subplots(figsize=(8, 4.6))
     for k, (name, own) in enumerate(runs.items()):
-        style = _prunings_style(name)
+        style = _prunings_style(name, k)
         ax.plot(*zip(*own, strict=True), markersize=4, lw=1.5, label=name, **style)
         ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), markersize=5, **style | {"ls": ""})
     ax.axhline(dense, color="0.35", ls=":")
@@ -403,25 +405,24 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
     """Accuracy during training for 1, 2, 4 and 8 equal prunings, one panel a final sparsity: means with 95 % CI as bands.
 
-    The legend tells the test accuracy at the end, the dotted line is that of the dense network, trained as long. Rows of one
-    schedule and sparsity have looked at the same steps (column `curve`: "step:accuracy …").
+    The dense network, trained as long, is the dotted line; the legend tells test accuracies at the end. Rows of one schedule
+    and sparsity have looked at the same steps (column `curve`: "step:accuracy …").
     """
-    pruned = rows[rows.method != "dense"]
-    levels = sorted(pruned.target_sparsity.unique())
+    rounds = rows.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int).where(rows.method != "dense", 0)
+    levels = sorted(rows.target_sparsity[rounds > 0].unique())
     fig, axes = plt.subplots(1, len(levels), figsize=(4.95 * len(levels), 4.2), squeeze=False, sharey=True)
-    rounds = pruned.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int)
     for ax, level in zip(axes[0], levels, strict=True):
-        for k, own in pruned[pruned.target_sparsity == level].groupby(rounds):
-            name = f"{k} pruning{'s' if k > 1 else ''}"
+        for k, own in rows[(rows.target_sparsity == level) | (rounds == 0)].groupby(rounds):
+            name = f"{k} pruning{'s' if k > 1 else ''}" if k else "dense"
+            style = _prunings_style(name) if k else dict(zip(("color", "marker", "ls"), METHODS["dense"][1:], strict=True))
             pairs = np.array(
                 [[pair.split(":") for pair in curve.split()] for curve in own.curve], dtype=float
             )  # [seed, place, 2]
             steps, looks = pairs[0, :, 0], [mean_ci(values) for values in pairs[:, :, 1].T]
-            end, style = mean_ci(own.test_accuracy), _prunings_style(name)
+            end = mean_ci(own.test_accuracy)
             ax.fill_between(steps, [e.low for e in looks], [e.high for e in looks], color=style["color"], alpha=0.2, lw=0)
             label = f"{name}: {end.mean:.1%} ± {100 * end.margin:.1f}"
             ax.plot(steps, [e.mean for e in looks], markersize=4, lw=1.5, label=label, **style)
-        reference_line(ax, rows, "test_accuracy")
         ax.yaxis.set_major_formatter(_PERCENT)
         ax.set(title=f"final sparsity {level:.0%}", xlabel="optimiser step", ylim=(0, 1))
         ax.legend(frameon=False, fontsize=9, loc="lower right", title="test accuracy at the end")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
-from .data import Dataset, Split, check, check_whole
+from .data import Dataset, Split, check, check_whole, is_whole
 from .training import autocast, eval_mode, evaluate, to_float
 
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
@@ -188,10 +188,9 @@ class Criterion(prune.BasePruningMethod):
             amount = plain_amount("amount", amount)
         else:
             check(is_number(threshold) and threshold >= 0, "threshold", threshold, "a number of 0 or more")
-        whole = [isinstance(value, Integral) and not isinstance(value, bool) for value in (dim, n)]
-        one_of = dim is None or (whole[0] and dim in (0, 1))
+        one_of = dim is None or (is_whole(dim) and dim in (0, 1))
         check(one_of, "dim", dim, "None (single weights), 0 (filters) or 1 (input channels)")
-        check(whole[1] and n in (1, 2), "n", n, "1 or 2")
+        check(is_whole(n) and n in (1, 2), "n", n, "1 or 2")
         self.amount, self.threshold, self.dim, self.n = amount, threshold, dim, n
         if dim is not None:
             self.PRUNING_TYPE = "structured"
@@ -610,13 +609,17 @@ def _check_plan(groups, model, data, min_kept) -> None:
             seen.add(target)
             if weight.is_meta:
                 raise ValueError(f"model: {_shown(target)} is on the meta device and has no values to rank")
-            if not bool(torch.isfinite(weight).all()):
-                bad = int((~torch.isfinite(weight)).sum())
-                raise ValueError(f"model: {_shown(target)} holds {bad} weights that are NaN or infinite; load a sound checkpoint")
+            check_finite([weight], _shown(target))
     owned = None if model is None else {id(module) for module in model.modules()}
     for module, name in seen:
         if owned is not None and id(module) not in owned:
             raise ValueError(f"model: does not contain {_shown((module, name))}")
+
+
+def check_finite(weights: Iterable[Tensor], name: str) -> None:
+    """Refuse weights that cannot be ranked."""
+    if bad := sum(int((~weight.isfinite()).sum()) for weight in weights):
+        raise ValueError(f"model: {name} holds {bad} weights that are NaN or infinite; load a sound checkpoint")
 
 
 def _weight_of(target: Target) -> Tensor:

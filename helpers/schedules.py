@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import nn
 
-from .data import Dataset, check, check_whole
+from .data import Dataset, check, check_whole, is_whole
 from .pruning import Criterion, MagnitudePruning, is_number, masks_of, prune_globally, prune_layers
 from .training import History, steps_in, train
 
@@ -176,7 +175,7 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
         raise ValueError("schedule: is empty, must hold at least one (step, sparsity) pair")
     for step, level in pairs:
         _check_fraction("schedule", level)
-        if isinstance(step, bool) or not isinstance(step, Integral) or not 0 <= step < total:
+        if not (is_whole(step) and 0 <= step < total):
             raise ValueError(f"schedule: step {step!r} must be a whole number in [0, {total}), the steps of this training")
     for (step, level), (later, higher) in pairwise(pairs):
         if later <= step or higher < level:
@@ -197,7 +196,8 @@ def _check_criterion(criterion: Callable[[int], Criterion]) -> None:
         made = criterion(0)
     except Exception as error:
         raise ValueError(f"criterion={criterion!r}: must make a criterion of a count of weights ({error})") from error
-    check(isinstance(made, Criterion) and made.dim is None, "criterion", made, "a Criterion of single weights (no dim)")
+    counts = isinstance(made, Criterion) and made.dim is None and made.amount == 0
+    check(counts, "criterion", made, "a Criterion that prunes the count of single weights that it is made with")
 
 
 def _check_scope(scope: str) -> None:

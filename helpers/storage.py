@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .models import (
+    PRUNED_FORMAT,
     CheckpointError,
     CifarNet,
     DepthPrunedNet,
@@ -22,7 +23,6 @@ from .pruning import masked_parameter, prunable_layers, sparsity, up_to_date
 
 KINDS = {kind.__name__: kind for kind in (CifarNet, SimpleNet, DepthPrunedNet, WidthPrunedNet)}
 VERSION = 1
-_FORMAT = "pruning-notebooks/pruned"
 
 
 def save_pruned(model: nn.Module, path: str | os.PathLike, data: str | None = None, **facts) -> None:
@@ -62,7 +62,9 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, data: str | None = No
         "torch": torch.__version__.split("+")[0],
         **facts,
     }
-    write_checkpoint(path, {"format": _FORMAT, "version": VERSION, "manifest": manifest, "state": plain_state(up_to_date(model))})
+    write_checkpoint(
+        path, {"format": PRUNED_FORMAT, "version": VERSION, "manifest": manifest, "state": plain_state(up_to_date(model))}
+    )
 
 
 def load_pruned(path: str | os.PathLike) -> nn.Module:
@@ -72,7 +74,7 @@ def load_pruned(path: str | os.PathLike) -> nn.Module:
         CheckpointError: for a file that is missing, truncated, foreign or from a later version, by name and with the
             next step.
     """
-    content = read_checkpoint(path, _FORMAT, "save it again with save_pruned")
+    content = read_checkpoint(path, PRUNED_FORMAT, "save it again with save_pruned")
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
         raise CheckpointError(f"{path}: written by a later version of this collection ({version}): update it (git pull)")

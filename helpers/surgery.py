@@ -22,6 +22,7 @@ from .pruning import (
     SCAN_AMOUNTS,
     Criterion,
     MagnitudePruning,
+    check_finite,
     is_amount,
     is_number,
     make_permanent,
@@ -150,7 +151,7 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
             groups[root(k)].norms.append(node.target)
             if not module.affine:
                 raise SurgeryError(f"{node.target}: a BatchNorm without weight and bias; use Torch-Pruning for such networks")
-            if groups[root(k)].channels != module.num_features:
+            if groups[root(k)].channels not in (0, module.num_features):  # 0: the images
                 raise SurgeryError(
                     f"{node.target}: a BatchNorm of something else than channels; use Torch-Pruning for such networks"
                 )
@@ -260,8 +261,7 @@ def prune_channels(
     for stream, (name, count) in enumerate(counts.items()):
         layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
         weights = [masked_parameter(m, "weight") for m in layers]
-        if bad := sum(int((~weight.isfinite()).sum()) for weight in weights):
-            raise ValueError(f"model: {name} holds {bad} weights that are NaN or infinite; load a sound checkpoint")
+        check_finite(weights, name)
         ranked = rank.scores([scores[m, "weight"] for m in layers] if scores else weights)
         importance = torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in ranked]).mean(0)
         if importance.isnan().any():

@@ -74,6 +74,8 @@ def test_data_are_found(rows, tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNING_DATA", "cifar10")
     data = lambda: rows(training=FINE)["data"]  # noqa: E731
     assert data()[0] is False and "there is none in" in data()[1] and "make data" in data()[2]
+    monkeypatch.setenv("PRUNING_DATA", " Digits ")
+    assert data()[:2] == (True, "digits (built in), as PRUNING_DATA says")
     monkeypatch.delenv("PRUNING_DATA")
     assert data()[0] and "make data" in data()[1]
     for split in ("train", "test"):
@@ -92,8 +94,11 @@ def test_data_are_found(rows, tmp_path, monkeypatch):
     assert data()[:2] == (True, "digits (built in) and CIFAR-10")
 
 
-def test_packages_that_pip_or_conda_installed_are_found(rows):
+def test_packages_that_pip_or_conda_installed_are_found(rows, capsys):
+    found = rows("/nowhere/python", training=FINE, versions={"nbval": None})
+    assert found["packages"][2] == "pip install -r requirements.txt -c constraints.txt"
     found = rows("/nowhere/python", training=FINE)
+    assert check.main("/nowhere/python") == 0 and capsys.readouterr().out.endswith("ready: jupyter lab notebooks\n")
     assert found["environment"][0] and found["environment"][1].startswith("this Python's own") and found["packages"][0]
 
 

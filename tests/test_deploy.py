@@ -119,12 +119,13 @@ def rows(**changes):
             (1.0, "dense", "dense", 0.90, 10.0, 100.0, 1000),
             (1.0, "shallow", "depth", 0.895, 6.0, 40.0, 500),
             (1.0, "dense, int8", "dense", 0.90, 7.0, 50.0, 300),
+            (1.0, "dense, badly in int8", "dense", 0.6, 7.0, 50.0, 300),
             (1.0, "tiny", "depth", 0.5, 1.0, 9.0, 50),
             (0.5, "half", "dense", 0.83, 5.0, 30.0, 250),
             (0.5, "half, masked", "magnitude", 0.828, 5.0, 30.0, 60),
         ],
         columns=["width", "network", "method", "test_accuracy", "latency_ms_1", "latency_ms_256", "zipped_bytes"],
-    ).assign(backend="cpu", precision=["fp32", "fp32", "int8", "fp32", "fp32", "fp32"])
+    ).assign(backend="cpu", precision=["fp32", "fp32", "int8", "int8", "fp32", "fp32", "fp32"])
     return pd.concat([table.assign(seed=seed) for seed in range(3)], ignore_index=True).assign(**changes)
 
 

@@ -60,6 +60,15 @@ def test_points_are_means_of_rows():
     assert drawn["magnitude"] == pytest.approx(expected.to_numpy())
 
 
+def test_points_are_where_the_sparsity_was_reached():
+    rows = pd.DataFrame({"method": "filters_l1", "target_sparsity": [0.5, 0.98] * 2, "achieved_sparsity": [0.5, 0.96] * 2})
+    ax = figures.plots.plt.figure().add_subplot()
+    figures.plots.curves(ax, rows.assign(accuracy=[0.8, 0.2, 0.7, 0.3]), "accuracy", ["filters_l1"])
+    (bars,) = ax.containers
+    assert bars.lines[0].get_xdata() == pytest.approx(-np.log([0.5, 0.04]))
+    assert ax.get_xticks() == pytest.approx(-np.log([0.5, 0.02]))
+
+
 def cut_rows():
     """Rows as depth_width writes them, of invented networks: only for these tests."""
     rng = np.random.default_rng(1)
@@ -114,10 +123,11 @@ def test_curves_during_training_are_means_of_rows():
     rows = rows.assign(dataset="x", curve_images=5, test_accuracy=rng.uniform(size=len(rows)))
     left, right = figures.plots.gradual_pruning(rows).axes
     assert right.get_title() == "final sparsity 95%"
-    one, eight = left.get_legend().get_texts()
+    dense, one, eight = left.get_legend().get_texts()
+    assert dense.get_text().startswith(f"dense: {rows[rows.method == 'dense'].test_accuracy.mean():.1%} ±")
     own = rows[(rows.schedule == "equal_steps_8") & (rows.target_sparsity == 0.8)]
     assert eight.get_text().startswith(f"8 prunings: {own.test_accuracy.mean():.1%} ±") and one.get_text().startswith(
         "1 pruning:"
     )
-    drawn = left.lines[1]
+    drawn = left.lines[2]
     assert drawn.get_xdata().tolist() == [0, 0, 9] and drawn.get_ydata() == pytest.approx(looks[own.index].mean(0))

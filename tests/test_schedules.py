@@ -206,11 +206,20 @@ def test_bad_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("criterion", [PercentilePruning, lambda count: MagnitudePruning(count, dim=0), lambda count: 3])
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        PercentilePruning,
+        lambda count: PercentilePruning(0.1, 0.9),
+        lambda count: MagnitudePruning(threshold=0.1),
+        lambda count: MagnitudePruning(count, dim=0),
+        lambda count: 3,
+    ],
+)
 def test_a_criterion_that_cannot_count_weights(few, criterion, state_of, same_state):
     model = CifarNet(0.1)
     before = state_of(model)
-    with pytest.raises(ValueError, match="criterion=.*: must (make a criterion of a count|be a Criterion of single weights)"):
+    with pytest.raises(ValueError, match="criterion=.*: must (make a criterion of a count|be a Criterion that prunes the count)"):
         prune_to(model, 0.5, criterion)
     with pytest.raises(ValueError, match="criterion="):
         prune_iteratively(model, few, [(1, 0.5)], criterion=criterion, **RECIPE)

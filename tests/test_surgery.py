@@ -272,6 +272,14 @@ def test_a_constant_of_the_layers_own_bias_is_not_cut_away(convolution):
     assert small[0 if convolution else 2].weight.shape[0] == 4
 
 
+def test_a_batchnorm_of_the_images_is_no_obstacle():
+    model = lively(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 900, 10)))
+    prune_channels(model, 0.5)
+    small = shrink(model)
+    assert small[1].weight.shape == (4, 3, 3, 3)
+    assert_same(outputs(model), outputs(small))
+
+
 def test_a_constant_that_relu_stops_is_cut_away():
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 10)).eval()
     nn.init.constant_(model[2].bias, -0.5)

@@ -13,6 +13,7 @@ import sys
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
+OWN = "this Python's own,"
 BOTH = "digits (built in) and CIFAR-10"
 MEMORY_GB, DISK_GB, INSTALLED_GB = 4, 2, 7
 
@@ -86,6 +87,9 @@ def free_memory():
 
 def cifar10(folder):
     """The row of the table that says whether CIFAR-10 lies in a folder, in one of its two forms, with all its files."""
+    wanted = os.environ.get("PRUNING_DATA", "").strip().lower()
+    if wanted == "digits":
+        return True, "data", "digits (built in), as PRUNING_DATA says", ""
     has = {name: os.listdir(os.path.join(folder, name)) for name in ("cifar-10-batches-py", "train", "test")
            if os.path.isdir(os.path.join(folder, name))}  # fmt: skip
     if "cifar-10-batches-py" in has:
@@ -105,7 +109,7 @@ def cifar10(folder):
         }
         bad = ["%s has %d of 10 class folders" % (os.path.join(folder, name), n) for name, n in classes.items() if n != 10]
         return not bad, "data", "; ".join(bad) or BOTH, "complete them, or move them away"
-    if os.environ.get("PRUNING_DATA") == "cifar10":
+    if wanted == "cifar10":
         return (
             False,
             "data",
@@ -119,22 +123,28 @@ def check(python):
     """Rows (good, what, found, what to do) of the table; `python` is the environment's interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield sys.version_info >= OLDEST, "Python", version, "install Python %d.%d or newer, then make PYTHON=/path/to/it" % OLDEST
-    told = ".venv is there"
+    told, again = ".venv is there", "delete .venv, then make setup"
     if not os.path.exists(python) and importlib.util.find_spec("torch"):  # installed by pip or conda, not by make
-        python, told = sys.executable, "this Python's own, %s" % sys.prefix
+        python, told = sys.executable, "%s %s" % (OWN, sys.prefix)
+        again = "pip install -r requirements.txt -c constraints.txt"
     installed = os.path.exists(python)
     yield installed, "environment", told if installed else "not made yet", "make setup (about 6 GB, some minutes)"
     if installed:
         bounds = requirements()
         found, error = ask(python, VERSIONS, *bounds)
         if found is None:
-            yield False, "packages", error, "delete .venv, then make setup"
+            yield False, "packages", error, again
         else:
             missing = [name for name in bounds if found[name] is None]
             old = ["%s %s" % (name, found[name]) for name in bounds if found[name] and number(found[name]) < bounds[name]]
             bad = ["%s is missing" % name for name in missing] + ["%s is too old" % name for name in old]
-            yield not bad, "packages", ", ".join(bad) or "all %d, torch %s" % (len(bounds), found["torch"]), "make setup"
-    yield cifar10(os.environ.get("PRUNING_DATA_DIR") or os.path.join(HERE, "data"))
+            yield (
+                not bad,
+                "packages",
+                ", ".join(bad) or "all %d, torch %s" % (len(bounds), found["torch"]),
+                again.split(", then ")[-1],
+            )
+    yield cifar10(os.path.expanduser(os.environ.get("PRUNING_DATA_DIR") or os.path.join(HERE, "data")))
     memory = free_memory()
     told = "unknown" if memory is None else "%.0f GB free" % memory
     yield memory is None or memory >= MEMORY_GB, "memory", told, "close other programs: %d GB are needed" % MEMORY_GB
@@ -143,7 +153,7 @@ def check(python):
     if installed:
         found, error = ask(python, TRAINING)
         if found is None:
-            yield False, "training", error, "delete .venv, then make setup; if it stays, open an issue with this line"
+            yield False, "training", error, again + "; if it stays, open an issue with this line"
         else:
             rate = found["images_per_second"]
             told = "%.0f s at %.0f images/s: five epochs of notebook 1 take about %.0f min here"
@@ -151,11 +161,13 @@ def check(python):
 
 
 def main(python):
-    bad = 0
+    bad, ready = 0, "make run"
     for good, what, found, todo in check(python):
         bad += not good
+        if found.startswith(OWN):
+            ready = "jupyter lab notebooks"
         print("  %s %-12s %s%s" % ("✓" if good else "✗", what, found, "" if good else "  ->  " + todo), flush=True)
-    print("ready: make run" if not bad else "%d thing%s to do first" % (bad, "" if bad == 1 else "s"))
+    print("ready: " + ready if not bad else "%d thing%s to do first" % (bad, "" if bad == 1 else "s"))
     return int(bad > 0)
 
 
