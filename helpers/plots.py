@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from torch import Tensor
 
 from .metrics import Measurement
@@ -264,15 +264,18 @@ def relative_costs(measured: dict[str, Measurement]) -> Figure:
         shares = [m.rows()[name] / reference[1].rows()[name] for name in names]
         places = np.arange(len(names)) + (k - (len(others) - 1) / 2) * 0.8 / len(others)
         bars = ax.bar(
-            places, shares, 0.8 / len(others), color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {m.accuracy:.1%}"
+            places,
+            shares,
+            0.8 / len(others),
+            color=f"C{k}",
+            hatch=("", "//", "..")[k % 3],
+            label=f"{title} (accuracy {m.accuracy:.1%})",
         )
         ax.bar_label(bars, fmt=lambda v: f"{v:.0%}", fontsize=8.5)
     ax.axhline(1, color="0.35", ls=":")
     ax.set_xticks(range(len(names)), [name.replace("_ms", "").replace("_", " ").replace("macs", "MACs") for name in names])
     ax.yaxis.set_major_formatter(_PERCENT)
-    ax.set(
-        ylabel=f"share of {reference[0]}", title=f"with accuracy, no fine-tuning ({reference[0]}: {reference[1].accuracy:.1%})"
-    )
+    ax.set(ylabel=f"share of {reference[0]}", title=f"no fine-tuning; accuracy of {reference[0]}: {reference[1].accuracy:.1%}")
     ax.margins(y=0.25)
     ax.legend(frameon=False, ncols=len(others), loc="upper left")
     return fig
@@ -480,6 +483,9 @@ def speed_by_sparsity(levels: Sequence[float], lines: dict[str, Sequence[float]]
         )  # fmt: skip
     ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
     ax.set(xlabel="sparsity of the weights", ylabel="ms (logarithmic)", yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False)
     return fig
 
@@ -558,20 +564,19 @@ def feature_maps(image: Tensor, before: Tensor, after: Tensor, channels: Sequenc
     return fig
 
 
-def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:
-    """Sparsity of each layer as bars, one colour for each report, with each total as a dashed line."""
+def layer_sparsity(reports: dict[str, SparsityReport], ylabel: str = "sparsity", totals: dict[str, str] | None = None) -> Figure:
+    """Sparsity of each layer as bars, one colour for each report; `totals` (default: each total sparsity) goes into the legend."""
+    totals = totals or {title: f"{report.fraction:.1%} in total" for title, report in reports.items()}
     fig, ax = plt.subplots(figsize=(9, 3.6))
     names = list(next(iter(reports.values())).layers)
     width = 0.8 / len(reports)
     for k, (title, report) in enumerate(reports.items()):
         shares = [share for *_, share in report.rows()][:-1]
         places = np.arange(len(names)) + (k - (len(reports) - 1) / 2) * width
-        ax.bar(
-            places, shares, width, color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {report.fraction:.1%} in total"
-        )
+        ax.bar(places, shares, width, color=f"C{k}", hatch=("", "//", "..")[k % 3], label=f"{title}: {totals[title]}")
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8.5)
     ax.yaxis.set_major_formatter(_PERCENT)
-    ax.set(ylabel="sparsity", ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
+    ax.set(ylabel=ylabel, ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
     ax.legend(frameon=False, ncols=len(reports), loc="upper left")
     return fig
 
