@@ -30,7 +30,7 @@ GRADUAL = ("epochs", "until", "variant", "test_accuracy_batches_of_500", "test_a
 WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
-    "zipped_bytes", "latency_ms_1", "latency_ms_256", "threads",
+    "zipped_bytes", "latency_ms_1", "latency_ms_256", "time_share_1", "time_share_256", "threads",
 )  # fmt: skip
 CUT = (
     "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "reference_macs", "parameters", "latency_ms_1",

@@ -366,10 +366,11 @@ def _accuracy_in_training_mode(model: CifarNet, data: Dataset, size: int) -> flo
 def deploy(configuration: dict, data: Dataset) -> dict:
     """Measure a network that another grid has fine-tuned, as it would be shipped: an ONNX file, in fp32 or int8, in onnxruntime.
 
-    Nothing is trained where that grid ran on this machine; elsewhere its run is repeated first. One thread; the times are worth
-    something only where nothing else runs: start it with `--jobs 1`.
+    Nothing is trained where that grid ran on this machine; elsewhere its run is repeated first. Times are taken by turns with a
+    dense network of width 1.0: `time_share_…` is the share of its time, which holds where a machine drifts. Start it with
+    `--jobs 1`: what runs beside it disturbs it.
     """
-    from helpers.deploy import export_onnx, onnx_accuracy, onnx_latency, quantise_onnx
+    from helpers.deploy import export_onnx, onnx_accuracy, onnx_latencies, quantise_onnx
 
     path = kept(configuration, data)
     if not path.exists():
@@ -385,7 +386,10 @@ def deploy(configuration: dict, data: Dataset) -> dict:
             "val_accuracy": onnx_accuracy(file, data.val), "test_accuracy": onnx_accuracy(file, data.test),
             "file_bytes": file.stat().st_size, "zipped_bytes": len(gzip.compress(file.read_bytes())),
         }  # fmt: skip
-        row |= {f"latency_ms_{size}": round(onnx_latency(file, size).median, 4) for size in (1, 256)}
+        export_onnx(CifarNet(), Path(folder, "dense.onnx"))  # new weights take as long as trained ones
+        for size in (1, 256):
+            own, dense = (latency.median for latency in onnx_latencies([file, Path(folder, "dense.onnx")], size))
+            row |= {f"latency_ms_{size}": round(own, 4), f"time_share_{size}": round(own / dense, 4)}
     return row | {
         "achieved_sparsity": round(sparsity(model).fraction, 6), "macs": count_macs(model), "backend": "cpu",
         "parameters": sum(p.numel() for p in model.parameters()), "threads": torch.get_num_threads(),

@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Split, replacing
-from .metrics import IMAGE, Latency, time_calls
+from .metrics import IMAGE, Latency, by_turns
 from .models import CheckpointError
 from .pruning import make_permanent, up_to_date
 
@@ -60,10 +61,10 @@ def onnx_accuracy(path: str | os.PathLike, split: Split) -> float:
     return float((run_onnx(path, split.images).argmax(1) == split.labels).float().mean())
 
 
-def onnx_latency(path: str | os.PathLike, batch_size: int = 1, *, seconds: float = 0.5) -> Latency:
-    """Time of a forward pass in onnxruntime, measured as `latency` does in PyTorch, with as many threads."""
-    session, images = _session(path), torch.rand(batch_size, *IMAGE).numpy()
-    return time_calls(lambda: session.run(None, {INPUT: images}), batch_size, seconds)
+def onnx_latencies(paths: Iterable[str | os.PathLike], batch_size: int = 1, *, turns: int = 7) -> list[Latency]:
+    """Times of a forward pass of ONNX files in onnxruntime, by turns as in `latencies`, with as many threads as torch."""
+    sessions, images = [_session(path) for path in paths], torch.rand(batch_size, *IMAGE).numpy()
+    return by_turns([lambda session=session: session.run(None, {INPUT: images}) for session in sessions], batch_size, turns)
 
 
 def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Split, images: int = 500) -> None:

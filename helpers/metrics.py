@@ -142,8 +142,13 @@ def latencies(
         >>> latencies([model, small], 256)  # doctest: +SKIP
         [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
     """
+    return by_turns([_forward_pass(model, batch_size, precision, shape) for model in models], batch_size, turns)
+
+
+def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int = 7) -> list[Latency]:
+    """Time of each call, in turns: medians and IQRs over the turns."""
     check_whole("turns", turns, 2)
-    timers = [_timer(_forward_pass(model, batch_size, precision, shape)) for model in models]
+    timers = [_timer(run) for run in runs]
     calls = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
     times = [[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)]
     quartiles = torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()

@@ -216,13 +216,13 @@ PRUNINGS = {  # colour, marker, line style of schedules, by the name that a figu
     "4 prunings": ("C6", "d", "-."),
     "8 prunings": ("C2", "^", "--"),
     "8 prunings, cubic": ("C4", "v", "-."),
-    "1 pruning, late": ("C7", "X", ":"),
+    "1 pruning, late": ("C8", "s", "-"),
 }
 
 
 def _prunings_style(name: str, place: int = 0) -> dict:
     """The style of a schedule, for an unknown name one by its place in the figure."""
-    other = (f"C{(8, 9, 1, 3)[place % 4]}", "s*<>"[place % 4], ("-", "--", "-.", ":")[place % 4])
+    other = (f"C{(9, 3, 1, 7)[place % 4]}", "*<>X"[place % 4], ("-", "--", "-.", ":")[place % 4])
     return dict(zip(("color", "marker", "ls"), PRUNINGS.get(name, other), strict=True))
 
 
@@ -436,8 +436,8 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
 
 
 COSTS = {
-    "latency_ms_1": "ms, one image",
-    "latency_ms_256": "ms, 256 images",
+    "time_share_1": "time of one image, share of the dense network's",
+    "time_share_256": "time of 256 images, share of the dense network's",
     "zipped_bytes": "bytes of the zipped file",
     "macs": "MACs of one image",
 }

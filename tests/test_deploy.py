@@ -23,7 +23,7 @@ from helpers import (
     residual_blocks,
     shrink,
 )
-from helpers.deploy import export_onnx, onnx_accuracy, onnx_latency, quantise_onnx, run_onnx
+from helpers.deploy import export_onnx, onnx_accuracy, onnx_latencies, quantise_onnx, run_onnx
 from helpers.training import evaluate
 
 IMAGES = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -74,7 +74,8 @@ def test_eight_bits_are_smaller_and_nearly_the_same(exported, digits):
     assert onnx_accuracy(folder / "int8.onnx", digits.val) >= onnx_accuracy(folder / "dense.onnx", digits.val) - 0.03
     ours, theirs = predict(model, IMAGES, precision="fp32"), run_onnx(folder / "int8.onnx", IMAGES)
     assert (ours - theirs).abs().max() > 1e-4  # it is another computation
-    assert onnx_latency(folder / "int8.onnx", 2, seconds=0.01).median > 0
+    both = onnx_latencies([folder / "dense.onnx", folder / "int8.onnx"], 2, turns=2)
+    assert len(both) == 2 and all(time.median > 0 and time.batch_size == 2 for time in both)
     assert sorted(p.name for p in folder.iterdir()) == ["dense.onnx", "int8.onnx"]  # nothing else is left behind
 
 
@@ -124,7 +125,7 @@ def rows(**changes):
             (0.5, "half", "dense", 0.83, 5.0, 30.0, 250),
             (0.5, "half, masked", "magnitude", 0.828, 5.0, 30.0, 60),
         ],
-        columns=["width", "network", "method", "test_accuracy", "latency_ms_1", "latency_ms_256", "zipped_bytes"],
+        columns=["width", "network", "method", "test_accuracy", "time_share_1", "time_share_256", "zipped_bytes"],
     ).assign(backend="cpu", precision=["fp32", "fp32", "int8", "int8", "fp32", "fp32", "fp32"])
     return pd.concat([table.assign(seed=seed) for seed in range(3)], ignore_index=True).assign(**changes)
 
@@ -137,7 +138,7 @@ def test_the_cheapest_good_network_of_each_width_is_first():
     assert networks(rows(), "CPU, large batches") == ["shallow", "dense, int8", "dense", "half", "half, masked"]
     assert networks(rows(), "storage or download") == ["dense, int8", "shallow", "dense", "half, masked", "half"]
     best = advise(rows(), "CPU, one image at a time")[0].iloc[0]
-    assert (best.width, best.network, best.runs, best.latency_ms_1, best.share) == (1.0, "shallow", 3, 6.0, 0.6)
+    assert (best.width, best.network, best.runs, best.time_share_1, best.share) == (1.0, "shallow", 3, 6.0, 0.6)
     assert networks(rows(), "CPU, large batches", points=50)[0] == "tiny"
 
 
