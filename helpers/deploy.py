@@ -62,8 +62,11 @@ def onnx_accuracy(path: str | os.PathLike, split: Split) -> float:
 
 
 def onnx_latencies(paths: Iterable[str | os.PathLike], batch_size: int = 1, *, turns: int = 7) -> list[Latency]:
-    """Times of a forward pass of ONNX files in onnxruntime, by turns as in `latencies`, with as many threads as torch."""
-    sessions, images = [_session(path) for path in paths], torch.rand(batch_size, *IMAGE).numpy()
+    """Times of a forward pass of ONNX files in onnxruntime, by turns as in `latencies`, with as many threads as torch.
+
+    Threads that wait sleep: by default those of one file's session would spin, and slow down the next one's turn.
+    """
+    sessions, images = [_session(path, spinning=False) for path in paths], torch.rand(batch_size, *IMAGE).numpy()
     return by_turns([lambda session=session: session.run(None, {INPUT: images}) for session in sessions], batch_size, turns)
 
 
@@ -98,12 +101,13 @@ def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
         )  # fmt: skip
 
 
-def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
+def _session(path: str | os.PathLike, spinning: bool = True) -> onnxruntime.InferenceSession:
     if not Path(path).exists():
         raise CheckpointError(f"{path}: no such file; write it with export_onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
