@@ -21,10 +21,8 @@ from .runs import (
     train_and_prune,
 )
 
-FROM_SCRATCH = {
-    "lr": 0.4,
-    "epochs": DENSE_EPOCHS + 3,
-}  # the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
+# the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
+FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}
 
 GRADUAL = ("epochs", "until", "variant", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20")  # of train_and_prune
 WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")

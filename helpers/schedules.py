@@ -182,7 +182,7 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
             raise ValueError(f"schedule: ({later}, {higher}) after ({step}, {level}): steps and sparsities must rise")
     counts = [(int((mask == 0).sum()), mask.numel()) for mask in masks.values()]
     if scope == "global":
-        counts = [tuple(map(sum, zip(*counts, strict=True)))] if counts else []
+        counts = [(sum(gone for gone, _ in counts), sum(size for _, size in counts))]
     for gone, size in counts:
         if gone > round(pairs[-1][1] * size):
             what = "the network" if scope == "global" else "a layer"

@@ -94,9 +94,8 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     modules = dict(model.named_modules())
     parent: dict[int, int] = {}  # of a union-find over groups
     groups: list[ChannelGroup] = []
-    tensors: dict[
-        fx.Node, tuple[int, Tensor | None, int]
-    ] = {}  # node -> group, what channels emit (NaN: it varies), inputs a channel
+    # node -> group, what its channels emit (NaN: it varies), inputs a channel
+    tensors: dict[fx.Node, tuple[int, Tensor | None, int]] = {}
     called: set[str] = set()
     read: list[tuple[int, Tensor]] = []
     loud: list[tuple] = []
