@@ -15,8 +15,8 @@ from .runs import (
     DEPLOYED_SEEDS,
     cut_and_finetune,
     cut_by_hand,
-    dense_network,
     deploy,
+    prepare_dense,
     prune_and_finetune,
     train_and_prune,
 )
@@ -24,7 +24,9 @@ from .runs import (
 # the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
 FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}
 
-GRADUAL = ("epochs", "until", "variant", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20")  # of train_and_prune
+GRADUAL = (  # of train_and_prune
+    "epochs", "until", "variant", "train_seconds", "least_left", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
+)  # fmt: skip
 WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
@@ -91,18 +93,23 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 
 def depth_width(seeds: Iterable[int]) -> list[dict]:
-    """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds)."""
+    """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds).
+
+    Those that have to be as fast as others come last: they are best measured with `--jobs 1`, on a quiet machine.
+    """
+    seeds = list(seeds)
     common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": ""}
     shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
     scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
-    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs", "width, equal latency")]
+    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs")]
     three = [*scratch, *blocks, (1.0, "dense", "", 0)]
+    every = [(seed, *kind) for seed in seeds for kind in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]]
+    every += [(seed, 1.0, "width, equal latency", "", k) for seed in seeds if seed < 3 for k in (1, 2, 3)]
     return [
         common
         | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}
         | (FROM_SCRATCH if method == "from scratch" else {"lr": 0.1, "epochs": 3})
-        for seed in seeds
-        for width, method, share, k in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]
+        for seed, width, method, share, k in every
     ]
 
 
@@ -177,13 +184,13 @@ def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
 
 
 GRIDS = {
-    "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, dense_network, ("epochs", "test_accuracy_before")),
-    "builtin_methods": Grid(builtin_methods, prune_and_finetune, dense_network),
-    "criteria": Grid(criteria, prune_and_finetune, dense_network, ("epochs", "test_accuracy_before", "prune_seconds")),
-    "sensitivity": Grid(sensitivity, prune_and_finetune, dense_network, ("layer",)),
+    "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, prepare_dense, ("epochs", "test_accuracy_before")),
+    "builtin_methods": Grid(builtin_methods, prune_and_finetune, prepare_dense),
+    "criteria": Grid(criteria, prune_and_finetune, prepare_dense, ("epochs", "test_accuracy_before", "prune_seconds")),
+    "sensitivity": Grid(sensitivity, prune_and_finetune, prepare_dense, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
-    "depth_width": Grid(depth_width, cut_and_finetune, dense_network, CUT),
-    "gradual_pruning": Grid(gradual_pruning, train_and_prune, dense_network, GRADUAL + WATCHED, seeds=10),
-    "gradual_pilot": Grid(gradual_pilot, train_and_prune, dense_network, GRADUAL, seeds=2),
+    "depth_width": Grid(depth_width, cut_and_finetune, prepare_dense, CUT),
+    "gradual_pruning": Grid(gradual_pruning, train_and_prune, prepare_dense, GRADUAL + WATCHED, seeds=10),
+    "gradual_pilot": Grid(gradual_pilot, train_and_prune, prepare_dense, GRADUAL, seeds=2),
     "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import joblib
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import prune
@@ -33,7 +34,16 @@ from helpers.pruning import (
 )
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
-from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
+from helpers.surgery import (
+    bridge_layer,
+    channel_groups,
+    channel_scan,
+    drop_blocks,
+    prune_channels,
+    residual_blocks,
+    shrink,
+    widths_for_macs,
+)
 from helpers.sweeps import ResultsError
 from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
 
@@ -59,10 +69,19 @@ def fingerprint(model: nn.Module) -> str:
     return f"{check:08x}"
 
 
+def _checkpoint(model: CifarNet) -> str:
+    return f"{model.facts['checkpoint']}:{fingerprint(model)}"
+
+
+def prepare_dense(configuration: dict, data: Dataset) -> str:
+    """Train the dense network where it is missing; which weights the runs start from, as in their column `checkpoint`."""
+    return _checkpoint(dense_network(configuration, data))
+
+
 def _from_dense(configuration: dict, data: Dataset) -> tuple[CifarNet, dict]:
     """The dense network, and the row so far: the configuration and which weights the run starts from."""
     model = dense_network(configuration, data)
-    return model, configuration | {"checkpoint": f"{model.facts['checkpoint']}:{fingerprint(model)}"}
+    return model, configuration | {"checkpoint": _checkpoint(model)}
 
 
 def _after(model: nn.Module, data: Dataset, history: History) -> dict:
@@ -169,10 +188,11 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
     accuracy stays highest; "width, equal MACs" and "width, equal latency" are uniform, as large or as fast (at batch 256)
     as "depth". Latencies in fp32: the network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
+    Accuracies before are those of the carried-over weights, and empty from scratch.
     """
     method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
-    model, row = _from_dense(configuration, data)
-    whole, few, dropped, shallow = model, data.val.subset(SCAN_IMAGES), [], None
+    whole, row = _from_dense(configuration, data)
+    model, few, dropped, shallow = copy.deepcopy(whole), data.val.subset(SCAN_IMAGES), [], None
     if configuration["blocks"]:
         without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
         dropped = sorted(without, key=without.get, reverse=True)[: configuration["blocks"]]
@@ -181,7 +201,7 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     if method == "depth":
         model = copy.deepcopy(shallow)
     elif method == "width, equal latency":
-        model = _as_fast_as(shallow, model)
+        model = _as_fast_as(shallow, whole)
     elif method != "dense":
         scan = (channel_scan(model, few), evaluate(model, few).accuracy) if method == "width, guided" else ()
         prune_channels(model, widths_for_macs(model, share, *scan))
@@ -189,11 +209,12 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
     if method == "from scratch":
         _start_again(model, seed)
+        row |= {"accuracy_before": "", "test_accuracy_before": ""}
     recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")}
     row |= _after(model, data, train(model, data, validate=False, progress=False, **recipe))
     _keep(model, configuration, data)
     for size in (1, 256):
-        own, dense, *reference = latencies([model, whole] + [shallow] * (shallow is not None), size)
+        own, dense, *reference = latencies([model, whole] + [shallow] * (shallow is not None), size, turns=21 if shallow else 7)
         row |= {f"latency_ms_{size}": round(own.median, 4), f"latency_iqr_ms_{size}": round(own.iqr, 4)}
         row[f"dense_latency_ms_{size}"] = round(dense.median, 4)
     return row | {
@@ -206,24 +227,40 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
 
 
 def _as_fast_as(reference: nn.Module, model: nn.Module) -> nn.Module:
-    """`model` with uniformly narrower layers, as fast as `reference` at batch 256: found by bisection, then timed again."""
+    """`model` with narrower layers, as fast as `reference` at batch 256: found by bisection, then timed again.
 
-    def off(narrow: nn.Module, turns: int) -> float:
-        ours, theirs = latencies([narrow, reference], 256, turns=turns)
-        return ours.median / theirs.median - 1
+    All groups of channels become narrower by the same share, in steps of 5 % that they take one after another. Processors
+    work on blocks of channels, so that one group's step can pass by the time that is looked for: then that group waits
+    before this step, and the others go on.
+    """
+    names, waits = list(channel_groups(model)), {}
+    last = 18 * len(names)
 
-    for _ in range(3):
-        low, high, tried = 0.0, 0.9, []
-        for _ in range(7):
-            narrow = copy.deepcopy(model)
-            prune_channels(narrow, (low + high) / 2)
-            narrow = shrink(narrow)
-            found = off(narrow, turns=3)
-            tried.append((abs(found), narrow))
-            low, high = ((low + high) / 2, high) if found > 0 else (low, (low + high) / 2)
-        for _, narrow in sorted(tried, key=lambda entry: entry[0])[:3]:
-            if abs(off(narrow, turns=7)) <= SAME_TIME:
-                return narrow
+    def narrowed(place: int) -> nn.Module:
+        steps, ahead = divmod(place, len(names))
+        narrow = copy.deepcopy(model)
+        taken = {name: min(steps + (k < ahead), waits.get(name, last)) for k, name in enumerate(names)}
+        prune_channels(narrow, {name: 0.05 * count for name, count in taken.items()})
+        return shrink(narrow)
+
+    def off(networks: list[nn.Module], turns: int) -> list[float]:
+        *ours, theirs = latencies([*networks, reference], 256, turns=turns)
+        return [latency.median / theirs.median - 1 for latency in ours]
+
+    for _ in range(5):
+        low, high = 0, last
+        while high - low > 1:
+            middle = (low + high) // 2
+            [found] = off([narrowed(middle)], turns=3)
+            low, high = (middle, high) if found > 0 else (low, middle)
+        places = range(max(0, low - 3), min(last, low + 5))
+        near = [narrowed(place) for place in places]
+        times = off(near, turns=7)
+        best = near[np.abs(times).argmin()]
+        if abs(off([best], turns=21)[0]) <= SAME_TIME:
+            return best
+        steps, group = divmod(places[np.diff(times).argmin()], len(names))
+        waits.setdefault(names[group], steps)
     raise ResultsError("no width is as fast as this depth: the times are too noisy; start the grid again on a quieter machine")
 
 
@@ -274,7 +311,8 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
     the same order in every epoch; "random mask" chooses at random; "re-initialised" trains the mask of instant magnitude
     pruning on new weights. `test_accuracy_batches_of_500` and `…_20` read the same network in training mode, where
     BatchNorm takes the statistics of each test batch: a mistake, measured. With `curve_images`, so many validation images
-    are looked at on the way, and the final mask is compared with others: see `_watch` and `_overlaps`.
+    are looked at on the way, and the final mask is compared with others: see `_watch` and `_overlaps`. `train_seconds` are
+    those of training, prunings and looks; `least_left` is the smallest share of weights that any layer keeps.
     """
     method, variant, target, watched = (configuration.get(k) for k in ("method", "variant", "target_sparsity", "curve_images"))
     model, row = _from_dense(configuration, data)
@@ -309,7 +347,8 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         if look:
             look(total)
             row["curve"] = " ".join(f"{step}:{accuracy:.4f}" for step, accuracy in curve)
-    row |= _after(model, data, history)
+    row |= _after(model, data, history) | {"train_seconds": round(history.seconds, 2)}
+    row["least_left"] = round(min(1 - share for *_, share in sparsity(model).rows()), 6)
     _keep(model, configuration, data)
     if watched and method != "dense":
         row |= _overlaps(model, dense, configuration, data)

@@ -35,12 +35,13 @@ COLUMNS = (
 class Grid:
     """`configurations(seeds)` lists what to run; `run(configuration, data)` does one and returns its row.
 
-    `prepare(configuration, data)` makes what all runs of a width and seed share, once; `extra` columns follow the common ones.
+    `prepare(configuration, data)` makes what all runs of a width and seed share, once, and returns what it is called in their
+    column `checkpoint`; `extra` columns follow the common ones.
     """
 
     configurations: Callable[[Iterable[int]], list[dict]]
     run: Callable[[dict, Dataset], dict]
-    prepare: Callable[[dict, Dataset], object] | None = None
+    prepare: Callable[[dict, Dataset], str] | None = None
     extra: tuple[str, ...] = ()
     seeds: int = 5
 
@@ -151,9 +152,9 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
     }
 
 
-def _prepare(prepare: Callable[[dict, Dataset], object], configuration: dict, dataset: str) -> None:
+def _prepare(prepare: Callable[[dict, Dataset], str], configuration: dict, dataset: str) -> tuple[dict, str]:
     _one_thread()
-    prepare(configuration, _data(dataset))
+    return configuration, prepare(configuration, _data(dataset))
 
 
 def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:
@@ -165,6 +166,17 @@ def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: st
         if first != line:
             raise ResultsError(f"{path}, line {line}: the same run as line {first}; remove one of them")
     return [c for c in configurations if (label, *(str(c[name]) for name in names)) not in seen]
+
+
+def _check_start(rows: list[dict[str, str]], label: str, configuration: dict, checkpoint: str, path: Path) -> None:
+    """Refuse to add to a seed whose rows start from other weights: its runs could not be compared with each other."""
+    started = {"dataset": label, "width": str(configuration["width"]), "seed": str(configuration["seed"])}
+    for line, row in enumerate(rows, start=2):
+        if started.items() <= row.items() and row["checkpoint"] != checkpoint:
+            raise ResultsError(
+                f"{path}, line {line}: width {row['width']}, seed {row['seed']} starts from {row['checkpoint']}, but here from "
+                f"{checkpoint}; go on where that network is (build/networks), or remove the rows of this seed"
+            )
 
 
 def sweep(
@@ -194,13 +206,14 @@ def sweep(
     header = _line(grid.columns)
     with _only_writer(out), _backend(scheduler, jobs) as parallel:
         _repair(out, header)
-        todo = _remaining(configurations, read_rows(out, grid.columns), label, out)
+        todo = _remaining(configurations, rows := read_rows(out, grid.columns), label, out)
         if not todo:
             return 0
         shared = {(c["width"], c["seed"]): c for c in todo}.values() if grid.prepare else ()
         bar = {"unit": "run", "disable": True if os.environ.get("TQDM_DISABLE") else None, "smoothing": 0}
         prepared = parallel(delayed(_prepare)(grid.prepare, c, dataset) for c in shared)
-        list(tqdm(prepared, total=len(shared), desc="dense networks", **bar))
+        for configuration, checkpoint in tqdm(prepared, total=len(shared), desc="dense networks", **bar):
+            _check_start(rows, label, configuration, checkpoint, out)
         if not out.exists() or out.stat().st_size == 0:
             _append(out, header)
         finished = parallel(delayed(run_one)(grid.run, c, dataset) for c in todo)

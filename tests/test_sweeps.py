@@ -29,7 +29,7 @@ def tiny(seeds):
 
 
 EXTRA = ("epochs", "dense_epochs", "test_accuracy_before")
-TINY = Grid(tiny, runs.prune_and_finetune, runs.dense_network, EXTRA, seeds=2)
+TINY = Grid(tiny, runs.prune_and_finetune, runs.prepare_dense, EXTRA, seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
 
 
@@ -201,6 +201,19 @@ def test_a_run_that_stands_twice_is_refused(tmp_path):
         sweep(TINY, out, seeds=1)
 
 
+def test_rows_that_start_from_other_weights_are_not_added_to(tmp_path):
+    """Another machine, or a lost build folder: the dense network of a seed is another one then, and pairs would not be pairs."""
+    out = tmp_path / "tiny.csv"
+    sweep(TINY, out, seeds=1)
+    *kept, _ = out.read_text().splitlines(keepends=True)
+    foreign = "".join(kept).replace(read_rows(out)[0]["checkpoint"], "another:0123abcd")
+    out.write_text(foreign)
+    with pytest.raises(ResultsError, match="tiny.csv, line 2: width 0.1, seed 0 starts from another:0123abcd, but here from"):
+        sweep(TINY, out, seeds=2)
+    assert out.read_text() == foreign
+    assert sweep(Grid(lambda seeds: tiny([1]), TINY.run, TINY.prepare, EXTRA), out) == 6  # another seed may start elsewhere
+
+
 def test_two_sweeps_cannot_interleave(tmp_path):
     out = tmp_path / "tiny.csv"
     with FileLock(f"{out}.lock"), pytest.raises(ResultsError, match="another sweep is writing"):
@@ -216,7 +229,7 @@ def test_a_failing_run_keeps_the_finished_ones(tmp_path):
 
     out = tmp_path / "tiny.csv"
     with pytest.raises(RuntimeError, match="diverged"):
-        sweep(Grid(tiny, run, runs.dense_network, EXTRA), out, seeds=1)
+        sweep(Grid(tiny, run, runs.prepare_dense, EXTRA), out, seeds=1)
     assert [row["method"] for row in read_rows(out)] == ["dense", "magnitude", "magnitude"]
 
 
