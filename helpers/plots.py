@@ -194,7 +194,7 @@ def sparsity_curve(rows: pd.DataFrame) -> Figure:
 
 def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]]], dense: float, xlabel: str) -> Figure:
     """Accuracy against a share: for each name the runs at each x as dots, their mean as a line; `dense` as reference."""
-    fig, ax = plt.subplots(figsize=(6.5, 3.6))
+    fig, ax = plt.subplots(figsize=(7.4, 3.6))
     for k, (name, runs) in enumerate(lines.items()):
         # C1 is the colour of random choices everywhere
         _, color, marker, style = METHODS.get(name, (name, f"C{(0, 2, 4, 5, 3)[k % 5]}", "oD^vP"[k % 5], "-"))
@@ -206,7 +206,7 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     ax.xaxis.set_major_formatter(_PERCENT)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel=xlabel, ylabel="validation accuracy", xticks=x, ylim=(0, 1))
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 
@@ -304,7 +304,7 @@ def criteria(rows: pd.DataFrame) -> Figure:
     for line, scope, named in zip(axes, ("global", "layer"), ("one ranking for the network", "each layer alone"), strict=True):
         _before_and_after(line, rows, rows[rows.scope == scope], methods, of=f"{named}, ")
     _label_line(axes[0, 0], "guessing", 0.1)
-    _seeds_legend(axes[1, 0], rows, loc="upper right", bbox_to_anchor=(1, 0.9))
+    _seeds_legend(axes[1, 0], rows, loc="upper right", bbox_to_anchor=(1, 0.8))
     return fig
 
 
@@ -321,18 +321,20 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     """Heat map of validation accuracy with one layer pruned and all others whole: layers down, amounts across.
 
     `rows` has `layer`, `target_sparsity` and `accuracy_before`; several seeds are averaged. `dense`: accuracy of the whole
-    network, the upper end of the colours (default: the highest accuracy in the map).
+    network, told above the map. Colours run from guessing to 100 % in every map.
     """
     table = rows.pivot_table(index="layer", columns="target_sparsity", values="accuracy_before", sort=False).sort_index(axis=1)
-    top = table.to_numpy().max() if dense is None else dense
     fig, ax = plt.subplots(figsize=(1.6 + 0.95 * table.shape[1], 0.8 + 0.3 * len(table)))
-    image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0.1, vmax=top)
+    image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0.1, vmax=1)
     for (row, place), value in np.ndenumerate(table.to_numpy()):
-        light = value > 0.1 + 0.6 * (top - 0.1)
+        light = value > 0.6
         ax.text(place, row, f"{value:.0%}", ha="center", va="center", fontsize=8.5, color="black" if light else "white")
     ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
     ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
-    ax.set(xlabel="share of this layer's weights removed", title=None if dense is None else f"whole network: {dense:.1%}")
+    ax.set(
+        xlabel="share of this layer's weights removed",
+        title=None if dense is None else f"the network with all weights: {dense:.1%}",
+    )
     ax.grid(visible=False)
     fig.colorbar(image, ax=ax, label="validation accuracy (darkest: guessing)", format=_PERCENT)
     return fig
@@ -344,8 +346,8 @@ CUTS = {  # kinds of smaller networks: label, colour, marker, line style
     "width, guided": ("width: shares from a scan", "C6", "d", "-."),
     "from scratch": ("the uniform widths, from scratch", "C7", "X", "--"),
     "depth": ("depth: without blocks", "C2", "^", "-"),
-    "width, equal MACs": ("width: as many MACs as depth", "C3", "D", "--"),
-    "width, equal latency": ("width: as fast as depth", "C8", "P", "-."),
+    "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
+    "width, equal latency": ("width: as fast as depth", "C4", "P", "-."),
     "magnitude": ("masked weights", "C0", "o", "-"),
 }
 
@@ -356,7 +358,7 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by their
     share of its time for 256 images; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.9, 4.4))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.9, 5))
     rows = rows.assign(time=rows.latency_ms_256 / rows.dense_latency_ms_256)
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
     for method in ("width, uniform", "width, guided", "from scratch"):
@@ -379,8 +381,8 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
         right.plot(trio.time, trio.test_accuracy, color="0.75", lw=1, zorder=1)
         place = means.loc[("depth", k)]
         right.annotate(
-            f"{k} block{'s' if k > 1 else ''} fewer", (place.time, place.test_accuracy), xytext=(0, -16),
-            textcoords="offset points", ha="center", fontsize=8.5, color=CUTS["depth"][1],
+            f"{k} block{'s' if k > 1 else ''} fewer", (place.time, place.test_accuracy), xytext=(7, -5),
+            textcoords="offset points", ha="left", fontsize=8.5, color=CUTS["depth"][1],
         )  # fmt: skip
     for method in ("dense", "depth", "width, equal MACs", "width, equal latency"):
         label, color, marker, _ = CUTS[method]
@@ -394,14 +396,15 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
             )  # fmt: skip
     right.xaxis.set_major_formatter(_PERCENT)
     right.set(
-        xlabel="share of the dense network's time for 256 images (one thread, fp32)",
+        xlabel="share of the dense network's time for 256 images",
         title=f"depth and width, CifarNet(width={large.width.iloc[0]:g})",
     )
     for ax in (left, right):
         ax.yaxis.set_major_formatter(_PERCENT)
-        ax.legend(frameon=False, fontsize=8.5, loc="lower right")
+        ax.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1 + (ax is right))
         ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
-    fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right", fontsize=10)
+    how = f"{int(rows.threads.iloc[0])} thread{'s' if rows.threads.iloc[0] > 1 else ''}, {rows.precision.iloc[0]}"
+    fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10)
     return fig
 
 
@@ -444,7 +447,7 @@ COSTS = {
 
 
 def pareto(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against four costs for all networks of `deploy` rows, means over seeds: filled fp32, hollow int8.
+    """Test accuracy against four costs for all networks of `deploy` rows, means over seeds: filled marks fp32, hollow int8.
 
     The line joins the networks that no other one beats in both accuracy and cost.
     """
@@ -454,18 +457,24 @@ def pareto(rows: pd.DataFrame) -> Figure:
         for (method, precision), own in means.groupby(["method", "precision"]):
             name, color, marker, _ = CUTS[method]
             style = {"marker": marker, "color": color, "markerfacecolor": color if precision == "fp32" else "white"}
-            ax.plot(own[cost], own.test_accuracy, ls="", label=f"{name}, {precision}", **style)
+            ax.plot(own[cost], own.test_accuracy, ls="", label=name if precision == "fp32" else None, **style)
+        for network in means[(means.method == "dense") & (means.precision == "fp32")].itertuples():
+            at = (getattr(network, cost), network.test_accuracy)
+            ax.annotate(network.network, at, xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=8.5)
         best = means.sort_values([cost, "test_accuracy"], ascending=[True, False])
         best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
         ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)
         ax.set(xscale="log", xlabel=label)
+        if cost.startswith("time_share"):
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
         ax.yaxis.set_major_formatter(_PERCENT)
     for ax in axes[:, 0]:
         ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=4)
+    fig.legend(handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=3)
     threads = int(rows.threads.iloc[0])
-    fig.suptitle(f"onnxruntime, {threads} thread{'s' if threads > 1 else ''}, means of {rows.seed.nunique()} seeds", fontsize=10)
+    told = f"onnxruntime, {threads} thread{'s' if threads > 1 else ''}, means of {rows.seed.nunique()} seeds"
+    fig.suptitle(f"{told}; filled: fp32, hollow: int8; the line joins what nothing beats in both", fontsize=10)
     return fig
 
 
