@@ -13,6 +13,8 @@ from .runs import (
     CRITERIA,
     DENSE_EPOCHS,
     DEPLOYED_SEEDS,
+    GRADUAL,
+    WATCHED,
     cut_and_finetune,
     cut_by_hand,
     deploy,
@@ -24,10 +26,6 @@ from .runs import (
 # the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
 FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}
 
-GRADUAL = (  # of train_and_prune
-    "epochs", "until", "variant", "train_seconds", "least_left", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
-)  # fmt: skip
-WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
     "zipped_bytes", "latency_ms_1", "latency_ms_256", "time_share_1", "time_share_256", "threads",

@@ -214,6 +214,15 @@ def test_what_is_watched_on_the_way():
     assert 1 > row["overlap_one_shot"] > 2 * max(row["overlap_by_chance"], row["overlap_other_seed"]) > 0
 
 
+def test_which_networks_are_read_in_training_mode_too():
+    rows = [
+        run_one(runs.train_and_prune, one("gradual_pruning", schedule="one_shot", target_sparsity=level, seed=seed), "digits")
+        for level, seed in ((0.9, 4), (0.9, 5), (0.98, 0))
+    ]
+    read, *others = [(row["test_accuracy_batches_of_500"], row["test_accuracy_batches_of_20"]) for row in rows]
+    assert all(0 <= accuracy <= 1 for accuracy in read) and others == [("", ""), ("", "")]
+
+
 def test_training_mode_is_a_mistake_that_leaves_the_network_alone(state_of, same_state):
     data = load_dataset("digits")
     model = runs.dense_network({"width": 0.15, "dense_epochs": 2, "seed": 0}, data)
