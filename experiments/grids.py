@@ -18,6 +18,7 @@ from .runs import (
     cut_and_finetune,
     cut_by_hand,
     deploy,
+    finetune_and_correct,
     prepare_dense,
     prune_and_finetune,
     train_and_prune,
@@ -26,6 +27,7 @@ from .runs import (
 # the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
 FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}
 
+CONSTANTS = ("epochs", "test_accuracy_before", "empty_filters", "constant_channels", "test_accuracy_corrected")
 DEPLOYED = (
     "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
     "zipped_bytes", "latency_ms_1", "latency_ms_256", "time_share_1", "time_share_256", "threads",
@@ -77,6 +79,16 @@ def criteria(seeds: Iterable[int]) -> list[dict]:
         for seed in seeds
         for method, scope, level in points
     ]  # fmt: skip
+
+
+def constant_channels(seeds: Iterable[int]) -> list[dict]:
+    """Five rows of criteria a seed (95 %, fine-tuned) once more: what constant channels have to do with their accuracy."""
+    arms = [("gradient", "layer"), ("taylor", "layer"), ("percentile", "global"), ("random", "layer"), ("magnitude", "layer")]
+    return [
+        next(c for c in criteria([seed]) if (c["method"], c["scope"], c["target_sparsity"]) == (method, scope, 0.95))
+        for seed in seeds
+        for method, scope in arms
+    ]
 
 
 def sensitivity(seeds: Iterable[int]) -> list[dict]:
@@ -185,6 +197,7 @@ GRIDS = {
     "sparsity_curve": Grid(sparsity_curve, prune_and_finetune, prepare_dense, ("epochs", "test_accuracy_before")),
     "builtin_methods": Grid(builtin_methods, prune_and_finetune, prepare_dense),
     "criteria": Grid(criteria, prune_and_finetune, prepare_dense, ("epochs", "test_accuracy_before", "prune_seconds")),
+    "constant_channels": Grid(constant_channels, finetune_and_correct, prepare_dense, CONSTANTS),
     "sensitivity": Grid(sensitivity, prune_and_finetune, prepare_dense, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, prepare_dense, CUT),

@@ -25,6 +25,7 @@ from helpers.pruning import (
     TaylorPruning,
     amounts_from_sensitivity,
     mask_overlap,
+    masks_of,
     prunable_layers,
     prune_globally,
     prune_layers,
@@ -45,13 +46,14 @@ from helpers.surgery import (
     widths_for_macs,
 )
 from helpers.sweeps import ResultsError
-from helpers.training import History, autocast, evaluate, seed_everything, steps_in, to_float, train, trained
+from helpers.training import History, autocast, eval_mode, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DEPLOYED_SEEDS = 3
 SAME_TIME = 0.05  # by how much the time of "width, equal latency" may differ from that of "depth"
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake
 CONFOUND_LEVELS = (0.8, 0.9, 0.95)
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
+CONSTANT_IMAGES = 200  # training images that show which channels are constant
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98)  # up to the highest total that a grid asks of it
 KEPT = 0.01  # of each layer's weights, in the scope "global, 1 % kept"
@@ -172,6 +174,54 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     `accuracy_before` is validation accuracy, `test_accuracy_before` test accuracy, both between pruning and fine-tuning.
     The method "dense" prunes nothing and is trained as long.
     """
+    return _pruned_and_finetuned(configuration, data)[1]
+
+
+def finetune_and_correct(configuration: dict, data: Dataset) -> dict:
+    """`prune_and_finetune`, and what constant channels have to do with it: see `_with_known_constants`.
+
+    `empty_filters` is the share of the first layer's filters that have no weight left, `test_accuracy_corrected` the
+    accuracy of the network whose BatchNorm knows its `constant_channels`.
+    """
+    model, row = _pruned_and_finetuned(configuration, data)
+    first = next(iter(prunable_layers(model).values()))
+    return (
+        row | _constants(model, data) | {"empty_filters": (masks_of(model)[first].flatten(1).sum(1) == 0).float().mean().item()}
+    )
+
+
+def _constants(model: CifarNet, data: Dataset) -> dict:
+    corrected, count = _with_known_constants(model, data.train.images[:CONSTANT_IMAGES])
+    accuracy = evaluate(corrected, data.test, precision="fp32").accuracy if count else ""
+    return {"constant_channels": count, "test_accuracy_corrected": accuracy}
+
+
+def _with_known_constants(model: CifarNet, images: torch.Tensor) -> tuple[CifarNet, int]:
+    """A copy in which BatchNorm's running mean of constant channels is that constant, and how many such channels there are.
+
+    What reads from empty filters only is the same for all images. In training BatchNorm subtracts its value exactly; in
+    evaluation it subtracts a running mean that lags behind, and divides by a spread of almost zero: a small error becomes
+    a large signal. Channels that are zero are not counted.
+    """
+    network, handles, counts = copy.deepcopy(up_to_date(model)), [], []
+
+    def correct(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))
+        constant = variance < 1e-6 * mean**2
+        norm.running_mean[constant] = mean[constant]
+        counts.append(int(constant.sum()))
+
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            handles.append(module.register_forward_pre_hook(correct))
+    with eval_mode(network), torch.no_grad():
+        network(to_float(images, next(network.parameters()).device))
+    for handle in handles:
+        handle.remove()
+    return network, sum(counts)
+
+
+def _pruned_and_finetuned(configuration: dict, data: Dataset) -> tuple[CifarNet, dict]:
     model, row = _from_dense(configuration, data)
     start = time.perf_counter()
     prune_as_told(model, configuration, data)
@@ -180,7 +230,7 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     if configuration.get("epochs"):
         recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")}
         row |= _after(model, data, train(model, data, validate=False, progress=False, **recipe))
-    return row
+    return model, row
 
 
 def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
@@ -300,7 +350,7 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
 
 
 GRADUAL = (  # columns of train_and_prune
-    "epochs", "until", "variant", "train_seconds", "least_left", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
+    "epochs", "until", "variant", "train_seconds", "least_left", "constant_channels", "test_accuracy_corrected", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
 )  # fmt: skip
 WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")  # and where it is watched
 SCHEDULES = {  # name in the rows -> schedule of a sparsity and the share of the steps by which pruning ends
@@ -353,7 +403,7 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         if look:
             look(total)
             row["curve"] = " ".join(f"{step}:{accuracy:.4f}" for step, accuracy in curve)
-    row |= _after(model, data, history) | {"train_seconds": round(history.seconds, 2)}
+    row |= _after(model, data, history) | _constants(model, data) | {"train_seconds": round(history.seconds, 2)}
     row["least_left"] = round(min(1 - share for *_, share in sparsity(model).rows()), 6)
     _keep(model, configuration, data)
     if watched and method != "dense":

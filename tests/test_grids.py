@@ -7,7 +7,7 @@ from torch.nn.utils import prune
 
 from experiments import runs
 from experiments.grids import GRIDS
-from helpers import CifarNet, load_dataset, prunable_layers, read_results, seed_everything
+from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_results, seed_everything
 from helpers.data import REPOSITORY
 from helpers.metrics import Latency, latencies
 from helpers.sweeps import COLUMNS, ResultsError, run_one
@@ -69,6 +69,7 @@ RUNS = {
     "a minimum in each layer": ("criteria", {"method": "gradient", "scope": "global, 1 % kept", "target_sparsity": 0.98}),
     "filters": ("criteria", {"method": "filters_l1", "target_sparsity": 0.5}),
     "amounts from a scan": ("criteria", {"scope": "sensitivity", "target_sparsity": 0.8}),
+    "constants": ("constant_channels", {"method": "magnitude"}),
     "one layer alone": ("sensitivity", {"layer": "conv1", "target_sparsity": 0.8}),
     "a built-in method": ("builtin_methods", {"method": "random_structured_dim1", "target_sparsity": 0.5}),
     "gradual": ("gradual_pruning", {"schedule": "equal_steps_8", "target_sparsity": 0.9}),
@@ -221,6 +222,39 @@ def test_which_networks_are_read_in_training_mode_too():
     ]
     read, *others = [(row["test_accuracy_batches_of_500"], row["test_accuracy_batches_of_20"]) for row in rows]
     assert all(0 <= accuracy <= 1 for accuracy in read) and others == [("", ""), ("", "")]
+
+
+def test_batchnorm_that_lags_behind_constants_is_corrected(state_of, same_state):
+    """An empty filter sends a constant; a channel that reads it alone is constant, and its running mean is made to lag."""
+    data = load_dataset("digits")
+    model = runs.dense_network({"width": 0.15, "dense_epochs": 2, "seed": 0}, data)
+    masks = {name: torch.ones_like(model.get_submodule(name).weight) for name in ("conv1", "stage1.conv")}
+    masks["conv1"][0], masks["stage1.conv"][0] = 0, 0
+    masks["stage1.conv"][0, 0, 1, 1] = 1
+    with torch.no_grad():
+        model.bn1.bias[0] = 1.0
+        model.stage1.conv.weight[0, 0, 1, 1] = 1.0
+    for name, mask in masks.items():
+        prune.custom_from_mask(model.get_submodule(name), "weight", mask)
+    known, count = runs._with_known_constants(model, data.train.images[:50])
+    assert count == 1
+    before = evaluate(known, data.test, precision="fp32").accuracy
+    with torch.no_grad():
+        model.stage1.bn.running_mean[0] = known.stage1.bn.running_mean[0] + 1.0
+        model.stage1.bn.running_var[0] = 0.0
+    state = state_of(model)
+    known, count = runs._with_known_constants(model, data.train.images[:50])
+    assert count == 1 and same_state(state, state_of(model))
+    assert evaluate(known, data.test, precision="fp32").accuracy == pytest.approx(before, abs=0.03)
+
+
+@pytest.mark.skipif(not (REPOSITORY / "results" / "constant_channels.csv").exists(), reason="not measured yet")
+def test_the_same_run_in_two_grids_gives_the_same_row():
+    key = ["method", "scope", "target_sparsity", "seed", "epochs", "checkpoint", "torch", "device"]
+    criteria = read_results("criteria")
+    for other in ("sparsity_curve", "constant_channels"):
+        both = criteria.merge(read_results(other), on=key)
+        assert len(both) > 20 and (both.test_accuracy_x == both.test_accuracy_y).all()
 
 
 def test_training_mode_is_a_mistake_that_leaves_the_network_alone(state_of, same_state):
