@@ -301,7 +301,7 @@ def criteria(rows: pd.DataFrame) -> Figure:
     """Test accuracy against sparsity for each criterion: global and layer-wise, right after pruning and after fine-tuning."""
     fig, axes = plt.subplots(2, 2, figsize=(9.5, 7), sharey=True)
     methods = ("magnitude", "taylor", "gradient", "percentile", "filters_l1", "random")
-    for line, scope, named in zip(axes, ("global", "layer"), ("one ranking for the network", "each layer alone"), strict=True):
+    for line, scope, named in zip(axes, ("global", "layer"), ("one ranking", "each layer alone"), strict=True):
         _before_and_after(line, rows, rows[rows.scope == scope], methods, of=f"{named}, ")
     _label_line(axes[0, 0], "guessing", 0.1)
     _seeds_legend(axes[1, 0], rows, loc="upper right", bbox_to_anchor=(1, 0.8))

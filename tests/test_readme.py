@@ -14,6 +14,7 @@ from tools import figures
 
 README = (REPOSITORY / "README.md").read_text()
 TOLD = README + (REPOSITORY / "CONTRIBUTING.md").read_text()
+RANKED = {"magnitude": " by magnitude", "taylor": " by Taylor scores", "gradient": " by gradients alone", "random": " at random"}
 DOCUMENTS = list(REPOSITORY.glob("*.md"))
 
 
@@ -78,6 +79,14 @@ def claims():
         for column in ("test_accuracy_before", "test_accuracy"):
             yield f"{method} {level} {column}", f"{mean_ci(rows[column]).mean:.1%}"
     yield "dense", f"{mean_ci(curve[curve.method == 'dense'].test_accuracy).mean:.1%}"
+    if figures.lacking("criteria"):
+        return
+    rows = read_results("criteria")
+    end = rows[(rows.steps > 0) & rows.target_sparsity.isin((0, 0.95))].groupby(["scope", "method"]).test_accuracy.mean()
+    ranked = ", ".join(f"{end['global', kind]:.1%}{told}" for kind, told in RANKED.items())
+    yield "criteria, one ranking", f"leaves {ranked}"
+    yield "criteria, each layer", f"the same share from each layer leaves {end['layer', 'magnitude']:.1%}"
+    yield "criteria, dense", f"dense network, trained as long, has {end['global', 'dense']:.1%}"
 
 
 @pytest.mark.parametrize(("name", "text"), list(claims()))
