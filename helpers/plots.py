@@ -3,6 +3,8 @@
 `show(fig, alt=…)` puts a figure into a notebook with its description.
 """
 
+import io
+from base64 import b64encode
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -11,6 +13,7 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from PIL import Image
 from torch import Tensor
 
 from .metrics import Measurement
@@ -27,13 +30,16 @@ _PERCENT = PercentFormatter(1.0, decimals=0)
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display a figure in the notebook with alt text, and close it.
+    """Display a figure in the notebook with alt text, and close it. As a PNG of 256 colours, which keeps notebooks light.
 
     Example:
         >>> show(image_grid(data.train.images[:10], titles), alt="Ten training images")  # doctest: +SKIP
     """
-    display(fig, metadata={"image/png": {"alt": alt}})
+    drawn, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(drawn, format="png", bbox_inches="tight")
     plt.close(fig)
+    Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    display({"image/png": b64encode(small.getvalue()).decode()}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
