@@ -238,8 +238,8 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
 
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
-    accuracy stays highest; "width, equal MACs" and "width, equal latency" are uniform, as large or as fast (at batch 256)
-    as "depth". Latencies in fp32: the network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
+    accuracy stays highest; "width, equal MACs" is uniform and as large as "depth", "width, equal latency" nearly uniform and
+    as fast (at batch 256). Latencies in fp32: the network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
     Accuracies before are those of the carried-over weights, and empty from scratch.
     """
     method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
@@ -350,7 +350,8 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
 
 
 GRADUAL = (  # columns of train_and_prune
-    "epochs", "until", "variant", "train_seconds", "least_left", "constant_channels", "test_accuracy_corrected", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
+    "epochs", "until", "variant", "train_seconds", "least_left", "constant_channels",
+    "test_accuracy_corrected", "test_accuracy_batches_of_500", "test_accuracy_batches_of_20",
 )  # fmt: skip
 WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "overlap_by_chance")  # and where it is watched
 SCHEDULES = {  # name in the rows -> schedule of a sparsity and the share of the steps by which pruning ends
@@ -366,9 +367,10 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
     `variant` changes one thing: "reset optimiser" forgets momentum at every pruning; "no shuffling" takes the images in
     the same order in every epoch; "random mask" chooses at random; "re-initialised" trains the mask of instant magnitude
     pruning on new weights. `test_accuracy_batches_of_500` and `…_20` read the same network in training mode, where
-    BatchNorm takes the statistics of each test batch: a mistake, measured for `CONFOUND_SEEDS` and `CONFOUND_LEVELS`. With `curve_images`, so many validation images
-    are looked at on the way, and the final mask is compared with others: see `_watch` and `_overlaps`. `train_seconds` are
-    those of training, prunings and looks; `least_left` is the smallest share of weights that any layer keeps.
+    BatchNorm takes the statistics of each test batch: a mistake, measured for `CONFOUND_SEEDS` and `CONFOUND_LEVELS`.
+    With `curve_images`, so many validation images are looked at on the way, and the final mask is compared with others:
+    see `_watch` and `_overlaps`. `train_seconds` are those of training, prunings and looks; `least_left` is the smallest
+    share of weights that any layer keeps; for `constant_channels` see `_with_known_constants`.
     """
     method, variant, target, watched = (configuration.get(k) for k in ("method", "variant", "target_sparsity", "curve_images"))
     model, row = _from_dense(configuration, data)
