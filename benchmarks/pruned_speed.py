@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from helpers import CifarNet, count_macs, latency, load_dataset, output_path, prune_channels, shrink
+from helpers import CifarNet, count_macs, latencies, load_dataset, output_path, prune_channels, shrink
 from helpers.data import replacing
 from helpers.training import describe_device, pick_device, pick_precision
 
@@ -62,8 +62,8 @@ def main():
         for turn in range(TURNS):
             for precision in precisions:
                 for size in BATCHES:
-                    for name, network in networks.items():
-                        time = latency(network, size, precision=precision, seconds=1.0)
+                    times = latencies(networks.values(), size, precision=precision)
+                    for name, time in zip(networks, times, strict=True):
                         add(name, threads, precision, size, turn, WHOLE, time.median, time.iqr)
             for size in BATCHES:
                 for name, network in networks.items():

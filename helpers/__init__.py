@@ -5,7 +5,7 @@ Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> s
 
 # isort: off
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
-from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, latency, measure
+from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, measure
 from .models import CheckpointError, CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, load_cifar_net, save_cifar_net
 from .pruning import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
 from .pruning import (

@@ -19,7 +19,6 @@ from .pruning import make_permanent, up_to_date
 from .training import autocast, eval_mode, evaluate
 
 IMAGE = (3, 32, 32)
-MIN_TIMINGS = 10
 DRIFT = 0.05  # share by which a network's latency changes between two measurements
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
@@ -111,29 +110,14 @@ def file_bytes(model: nn.Module) -> int:
     return buffer.tell()
 
 
-def latency(
-    model: nn.Module, batch_size: int = 1, *, precision: str = "fp32", seconds: float = 0.5, shape: tuple[int, ...] = IMAGE
-) -> Latency:
-    """Time of a forward pass (`torch.utils.benchmark`), in evaluation mode, channels last, on the model's device.
-
-    After a warm-up, about 10 timings or more, for `seconds` or more in all, with as many threads as torch uses.
-
-    Raises:
-        ValueError: for a batch size below 1 or an unknown precision.
-
-    Example:
-        >>> latency(model, 256)  # doctest: +SKIP
-        41.20 ms (IQR 0.83)
-    """
-    return time_calls(_forward_pass(model, batch_size, precision, shape), batch_size, seconds)
-
-
 def latencies(
     models: Iterable[nn.Module], batch_size: int = 1, *, precision: str = "fp32", turns: int = 7, shape: tuple[int, ...] = IMAGE
 ) -> list[Latency]:
-    """Latencies of networks that are to be compared, by turns: what slows the machine for a while slows them all alike.
+    """Time of a forward pass of each network, in evaluation mode, channels last, on the networks' device.
 
-    In each turn every network is timed once, for about 20 ms or one forward pass; medians and IQRs are over the turns.
+    By turns: what slows the machine for a while slows them all alike. In each turn every network is timed once, after a
+    warm-up, for about 20 ms or one forward pass (`torch.utils.benchmark`), with as many threads as torch uses; medians and
+    IQRs are over the turns.
 
     Raises:
         ValueError: for a batch size below 1, fewer than two turns, or an unknown precision.
@@ -148,7 +132,7 @@ def latencies(
 def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int = 7) -> list[Latency]:
     """Time of each call, in turns: medians and IQRs over the turns."""
     check_whole("turns", turns, 2)
-    timers = [_timer(run) for run in runs]
+    timers = [benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in runs]
     calls = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
     times = [[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)]
     quartiles = torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
@@ -170,20 +154,8 @@ def _forward_pass(model: nn.Module, batch_size: int, precision: str, shape: tupl
     return run
 
 
-def _timer(run: Callable[[], object]) -> benchmark.Timer:
-    return benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-
-
-def time_calls(run: Callable[[], object], batch_size: int, seconds: float) -> Latency:
-    """Median time of `run()`: after a warm-up about 10 timings or more, for `seconds` or more in all (`torch.utils.benchmark`)."""
-    timer = _timer(run)
-    once = timer.timeit(1).mean  # after a warm-up
-    found = timer.blocked_autorange(min_run_time=max(seconds, MIN_TIMINGS * once))
-    return Latency(1e3 * found.median, 1e3 * found.iqr, batch_size)
-
-
 def measure(
-    model: nn.Module, split: Split, *, batch_sizes: Iterable[int] = (1, 256), precision: str = "fp32", seconds: float = 0.5
+    model: nn.Module, split: Split, *, batch_sizes: Iterable[int] = (1, 256), precision: str = "fp32", turns: int = 7
 ) -> Measurement:
     """Accuracy on `split`, size and speed of a model, on the device that it is on.
 
@@ -202,7 +174,7 @@ def measure(
         macs=count_macs(plain, tuple(split.images.shape[1:])),
         file_bytes=file_bytes(model),
         latency={
-            size: latency(model, size, precision=precision, seconds=seconds, shape=tuple(split.images.shape[1:]))
+            size: latencies([model], size, precision=precision, turns=turns, shape=tuple(split.images.shape[1:]))[0]
             for size in batch_sizes
         },
         threads=torch.get_num_threads(),

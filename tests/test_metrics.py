@@ -10,7 +10,7 @@ from helpers import (
     Measurement,
     count_macs,
     file_bytes,
-    latency,
+    latencies,
     make_permanent,
     measure,
     metrics,
@@ -44,7 +44,7 @@ def test_measure_counts_what_runs(digits, state_of, same_state):
     model = CifarNet(0.15)
     prune_globally(model, [MagnitudePruning(0.5)])
     before = state_of(model)
-    found = measure(model, digits.val.subset(20), batch_sizes=(1, 4), seconds=0.01)
+    found = measure(model, digits.val.subset(20), batch_sizes=(1, 4), turns=2)
     assert same_state(before, state_of(model))
     plain = make_permanent(model)
     assert found.parameters == sum(p.numel() for p in plain.parameters())
@@ -84,16 +84,16 @@ def test_networks_that_are_compared_take_turns(monkeypatch):
     order = []
 
     class Timer:
-        def __init__(self, name):
-            self.name = name
+        def __init__(self, statement, globals, num_threads):
+            self.name = globals["run"]
 
         def timeit(self, number):
             order.append(self.name)
             return type("Found", (), {"mean": 0.001 * len(order)})
 
     monkeypatch.setattr(metrics, "_forward_pass", lambda model, *how: model)
-    monkeypatch.setattr(metrics, "_timer", Timer)
-    one, two = metrics.latencies(["a", "b"], 4, turns=3)
+    monkeypatch.setattr(metrics.benchmark, "Timer", Timer)
+    one, two = latencies(["a", "b"], 4, turns=3)
     assert order == ["a", "b"] * 4  # once to warm up, then three turns
     assert (
         (one.median, two.median) == (pytest.approx(5), pytest.approx(6)) and one.iqr == pytest.approx(2) and one.batch_size == 4
@@ -101,21 +101,21 @@ def test_networks_that_are_compared_take_turns(monkeypatch):
 
 
 def test_latencies_of_networks():
-    found = metrics.latencies([CifarNet(0.1), CifarNet(0.2)], 2, turns=2)
+    found = latencies([CifarNet(0.1), CifarNet(0.2)], 2, turns=2)
     assert len(found) == 2 and all(entry.median > 0 and entry.iqr >= 0 and entry.batch_size == 2 for entry in found)
     with pytest.raises(ValueError, match="turns=1: must be a whole number of 2 or more"):
-        metrics.latencies([CifarNet(0.1)], turns=1)
+        latencies([CifarNet(0.1)], turns=1)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5])
 def test_bad_batch_sizes(batch_size):
     with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be a whole number of 1 or more"):
-        latency(CifarNet(0.1), batch_size)
+        latencies([CifarNet(0.1)], batch_size)
 
 
 def test_bad_precision():
     with pytest.raises(ValueError, match="precision='fp8': must be one of"):
-        latency(CifarNet(0.1), precision="fp8")
+        latencies([CifarNet(0.1)], precision="fp8")
 
 
 @pytest.mark.parametrize("amount", [0.25, 0.5, 0.75])
