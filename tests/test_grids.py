@@ -248,7 +248,6 @@ def test_batchnorm_that_lags_behind_constants_is_corrected(state_of, same_state)
     assert evaluate(known, data.test, precision="fp32").accuracy == pytest.approx(before, abs=0.03)
 
 
-@pytest.mark.skipif(not (REPOSITORY / "results" / "constant_channels.csv").exists(), reason="not measured yet")
 def test_the_same_run_in_two_grids_gives_the_same_row():
     key = ["method", "scope", "target_sparsity", "seed", "epochs", "checkpoint", "torch", "device"]
     criteria = read_results("criteria")

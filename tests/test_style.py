@@ -142,7 +142,6 @@ def fair(card: int, seconds: float, cpu_seconds: float) -> bool:
     return fastest / 2 <= 60 * card <= 2 * slowest
 
 
-@pytest.mark.skipif(not (REPOSITORY / "results" / "notebook_seconds.csv").exists(), reason="not measured yet")
 def test_cards_tell_the_time_that_was_measured():
     """Against the rows of benchmarks/notebook_seconds.py; nothing is timed here."""
     rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")

@@ -247,7 +247,6 @@ def test_pretrained_on_digits(digits):
     assert evaluate(model, digits.val).accuracy > 0.9
 
 
-@pytest.mark.skipif(not models.CHECKPOINT.exists(), reason="no checkpoint yet")
 def test_the_shipped_checkpoint_says_what_it_is():
     model = models.load_cifar_net()
     assert model.width == 1.0
