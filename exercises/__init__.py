@@ -11,6 +11,7 @@ import gzip
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 
 import torch
 from scipy.stats import spearmanr
@@ -72,7 +73,7 @@ def self_check(wanted: str) -> Callable:
 def _number(answer) -> float:
     if isinstance(answer, Tensor) and answer.numel() == 1:
         answer = answer.item()
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
         raise Wrong(f"one number is wanted, this is {type(answer).__name__}: {str(answer)[:60]}")
     return answer
 

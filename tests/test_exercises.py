@@ -8,6 +8,7 @@ import ast
 import copy
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -328,3 +329,9 @@ def test_wrong_answers_are_told_what_is_wrong(check, names, capsys):
         getattr(exercises, check)(answer, *others)
         told = capsys.readouterr().out
         assert told.startswith("✗ ") and words in told, told
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, torch.tensor])
+def test_a_number_of_any_library_is_one(kind, capsys):
+    exercises.check_round_amount(kind(1 - 0.1 ** (1 / 8)))
+    assert capsys.readouterr().out.startswith("✓ ")
