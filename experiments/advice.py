@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from helpers.stats import mean_ci
+
 TARGETS = {  # where the network is to run: (backend of the rows, the cost that counts there)
     "CPU, one image at a time": ("cpu", "time_share_1"),
     "CPU, large batches": ("cpu", "time_share_256"),
@@ -12,19 +14,22 @@ TARGETS = {  # where the network is to run: (backend of the rows, the cost that 
 
 
 def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Which networks lose at most `points` against the dense one that they were made from, cheapest first; and why.
+    """Which networks lose at most `points` of validation accuracy against the dense one of their width, cheapest first; and why.
 
-    Each kind of network (column `network`) is judged by its mean over seeds, beside the dense network of its width.
+    Each kind of network (column `network`) is judged by its mean over seeds. A mask changes nothing of what a CPU or GPU
+    computes: where time counts, networks with as many MACs as the dense one, in its precision, are left out. Times that
+    differ by less than 5 % should not be told apart.
 
     Args:
-        rows: with columns network, method, precision, width, seed, backend, test_accuracy and the costs, as in
-            results/deploy.csv.
+        rows: with columns network, method, precision, width, seed, backend, macs, val_accuracy, test_accuracy and the costs,
+            as in results/deploy.csv.
         target: one of `TARGETS`.
 
     Returns:
-        The advice: width, network, `runs` (how many rows it rests on), test_accuracy, the cost that counts for this target,
-        `share` (of the dense network's cost), widest first; and the rows that it rests on. Both are empty where nothing was
-        measured for this target.
+        The advice: width, network, `runs` (how many rows it rests on), test_accuracy, `lost` and `margin` (points of test
+        accuracy against the dense network of the same seed, and half the 95 % interval), the cost that counts for this
+        target, `share` (of the dense network's cost), widest first; and the rows that it rests on. Both are empty where
+        nothing was measured for this target.
 
     Raises:
         ValueError: for another target, or a width without its dense network to compare with.
@@ -32,17 +37,22 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
     if target not in TARGETS:
         raise ValueError(f"target={target!r}: must be one of {', '.join(TARGETS)}")
     backend, cost = TARGETS[target]
+    columns = ["width", "network", "runs", "test_accuracy", "lost", "margin", cost, "share"]
     own = rows[rows.backend == backend]
     if own.empty:
-        return pd.DataFrame(columns=["width", "network", "runs", "test_accuracy", cost, "share"]), own
-    dense = own[(own.method == "dense") & (own.precision == "fp32")].groupby("width")[["test_accuracy", cost]].mean()
-    if lonely := sorted(set(own.width) - set(dense.index)):
+        return pd.DataFrame(columns=columns), own
+    dense = own[(own.method == "dense") & (own.precision == "fp32")].set_index(["width", "seed"])
+    if lonely := sorted(set(own.width) - set(dense.index.get_level_values("width"))):
         raise ValueError(f"rows: must hold the dense network of width {lonely[0]}, with which the others are compared")
-    found = own.groupby(["width", "network"]).agg(
-        runs=("seed", "size"), test_accuracy=("test_accuracy", "mean"), cost=(cost, "mean")
-    )
-    reference = dense.loc[found.index.get_level_values("width")].set_axis(found.index)
-    good = found[found.test_accuracy >= reference.test_accuracy - points / 100]
-    good = good.assign(share=good.cost / reference[cost]).rename(columns={"cost": cost}).reset_index()
+    names = ["val_accuracy", "test_accuracy", "macs", cost]
+    both = own.join(dense[names].add_prefix("dense_"), on=["width", "seed"])
+    if cost.startswith("time") and backend != "sparse":
+        both = both[(both.macs < both.dense_macs) | (both.precision != "fp32") | (both.method == "dense")]
+    both["lost"] = 100 * (both.dense_test_accuracy - both.test_accuracy)
+    kinds = both.groupby(["width", "network"])
+    found = kinds[[*names, *(f"dense_{name}" for name in names), "lost"]].mean()
+    found = found.assign(runs=kinds.size(), share=found[cost] / found[f"dense_{cost}"])
+    found["margin"] = kinds.lost.agg(lambda lost: mean_ci(lost).margin)
+    good = found[found.val_accuracy >= found.dense_val_accuracy - points / 100].reset_index()[columns]
     good = good.sort_values(["width", cost], ascending=[False, True], kind="stable", ignore_index=True)
     return good, own[own.network.isin(good.network)]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .metrics import Measurement
 from .pruning import SparsityReport
+from .schedules import equal_steps
 from .stats import mean_ci
 
 plt.style.use("petroff10")  # colour-blind safe (Petroff 2021, arXiv:2107.02270)
@@ -129,6 +130,13 @@ METHODS = {  # label, colour, marker, line style
     "ln_structured_n2_dim1": ("ln_structured, n=2, dim 1", "C5", "P", "-."),
     "random_structured_dim0": ("random_structured, dim 0", "C1", "s", "--"),
     "random_structured_dim1": ("random_structured, dim 1", "C7", "X", ":"),
+    "width, uniform": ("width: the same share of each layer", "C3", "D", "-"),
+    "width, guided": ("width: shares from a scan", "C6", "d", "-."),
+    "from scratch": ("the uniform widths, from scratch", "C7", "X", "--"),
+    "depth": ("depth: without blocks", "C2", "^", "-"),
+    "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
+    "width, equal latency": ("width: as fast as depth", "C4", "P", "-."),
+    "masked": ("masked weights", "C0", "o", "-"),
 }
 
 
@@ -156,15 +164,16 @@ def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]
     ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 
 
-def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
-    """The dense network's mean as a dotted line with its name on it, the 95 % CI as a band."""
+def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str, side: str = "left") -> None:
+    """The dense network's mean as a dotted line with its name on it at one side, the 95 % CI as a band."""
     estimate = mean_ci(rows[column][rows.method == "dense"])
     label, color, _, style = METHODS["dense"]
     ax.axhline(estimate.mean, color=color, ls=style)
     ax.axhspan(estimate.low, estimate.high, color=color, alpha=0.15, lw=0)
     ax.annotate(
-        f"{label}: {estimate.mean:.1%}", (0.01, estimate.mean), xycoords=("axes fraction", "data"), va="bottom", fontsize=9
-    )
+        f"{label}: {estimate.mean:.1%}", (0.01 if side == "left" else 0.99, estimate.mean), ha=side,
+        xycoords=("axes fraction", "data"), va="bottom", fontsize=9,
+    )  # fmt: skip
 
 
 def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
@@ -346,138 +355,153 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     return fig
 
 
-CUTS = {  # kinds of smaller networks: label, colour, marker, line style
-    "dense": ("dense", "0.35", "*", ":"),
-    "width, uniform": ("width: the same share of each layer", "C3", "D", "-"),
-    "width, guided": ("width: shares from a scan", "C6", "d", "-."),
-    "from scratch": ("the uniform widths, from scratch", "C7", "X", "--"),
-    "depth": ("depth: without blocks", "C2", "^", "-"),
-    "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
-    "width, equal latency": ("width: as fast as depth", "C4", "P", "-."),
-    "magnitude": ("masked weights", "C0", "o", "-"),
-}
-
-
 def depth_vs_width(rows: pd.DataFrame) -> Figure:
-    """Test accuracy of narrower and shallower networks, fine-tuned.
+    """Test accuracy of narrower and shallower networks.
 
-    Left: widths by their share of the dense network's MACs, hollow before fine-tuning. Right: depth against width by their
-    share of its time for 256 images; the networks that belong together (as many blocks, or as many MACs or milliseconds) are joined by a grey line.
+    Left: widths by the share of the MACs that is gone, after fine-tuning and before it. Right: depth against width by their
+    share of the dense network's time for 256 images; a grey line joins those that belong together (as many blocks, or as
+    many MACs or milliseconds). Narrower networks took turns with the shallower one of their seed: so their time is its time,
+    times theirs against it.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.9, 5))
-    rows = rows.assign(time=rows.latency_ms_256 / rows.dense_latency_ms_256)
+    fig, axes = plt.subplot_mosaic([["after", "large"], ["before", "large"]], figsize=(9.7, 5.8), height_ratios=(3, 2))
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
-    for method in ("width, uniform", "width, guided", "from scratch"):
-        label, color, marker, style = CUTS[method]
-        own = small[small.method == method].groupby("share")
-        for column, face, line in (("test_accuracy", color, style), ("test_accuracy_before", "white", "")):
-            if method == "from scratch" and column != "test_accuracy":
-                continue
-            means = [mean_ci(values) for _, values in own[column]]
-            left.errorbar(
-                [share for share, _ in own], [m.mean for m in means], [m.margin for m in means], color=color, marker=marker,
-                markerfacecolor=face, ls=line or ":", capsize=3, label=label if line else f"{label}, before fine-tuning",
-            )  # fmt: skip
-    reference_line(left, small, "test_accuracy")
-    left.xaxis.set_major_formatter(_PERCENT)
-    left.set(xlabel="share of the MACs that is left", ylim=(0, 1), title=f"width, CifarNet(width={small.width.iloc[0]:g})")
+    widths = ("width, uniform", "width, guided", "from scratch")
+    own = small.assign(target_sparsity=1 - small.share, achieved_sparsity=1 - small.macs / small.dense_macs)
+    curves(axes["after"], own, "test_accuracy", widths, log=False)
+    curves(axes["before"], own, "test_accuracy_before", widths[:2], log=False)
+    reference_line(axes["after"], small, "test_accuracy")
+    axes["after"].set(xlabel=None, title=f"width, CifarNet(width={small.width.iloc[0]:g})")
+    axes["before"].set(xlabel="share of the MACs that is gone", ylabel="before fine-tuning", ylim=(0, None))
+    handles, labels = axes["after"].get_legend_handles_labels()
+    few = small.seed[small.method == "from scratch"].nunique()
+    labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
+    axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
+
+    time = large.latency_ms_256 / large.dense_latency_ms_256
+    shallow = time[large.method == "depth"].set_axis(large[large.method == "depth"].set_index(["seed", "blocks"]).index)
+    of_seed = large.join(shallow.rename("time"), on=["seed", "blocks"]).time
+    narrow = large.method.str.startswith("width")
+    large = large.assign(time=time.mask(narrow, of_seed * large.latency_ms_256 / large.reference_latency_ms))
+    arms, ax = ("width, equal MACs", "depth", "width, equal latency"), axes["large"]
     means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):
-        trio = means.loc[[(m, k) for m in ("width, equal MACs", "depth", "width, equal latency")]]
-        right.plot(trio.time, trio.test_accuracy, color="0.75", lw=1, zorder=1)
-        place = means.loc[("depth", k)]
-        right.annotate(
-            f"{k} block{'s' if k > 1 else ''} fewer", (place.time, place.test_accuracy), xytext=(7, -5),
-            textcoords="offset points", ha="left", fontsize=8.5, color=CUTS["depth"][1],
+        trio = means.loc[[(arm, k) for arm in arms if (arm, k) in means.index]]
+        ax.plot(trio.time, trio.test_accuracy, color="0.75", lw=1, zorder=1)
+        top = mean_ci(large.test_accuracy[(large.method == "depth") & (large.blocks == k)]).high
+        ax.annotate(
+            f"{k} block{'s' if k > 1 else ''} fewer", (means.time["depth", k], top), xytext=(0, 4), ha="center",
+            textcoords="offset points", fontsize=9, color=METHODS["depth"][1],
         )  # fmt: skip
-    for method in ("dense", "depth", "width, equal MACs", "width, equal latency"):
-        label, color, marker, _ = CUTS[method]
-        own = large[large.method == method]
-        right.plot(own.time, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.4)
-        for _, one in own.groupby("blocks"):
-            middle = mean_ci(one.test_accuracy)
-            right.errorbar(
-                one.time.mean(), middle.mean, middle.margin, color=color, marker=marker, capsize=3, ls="",
-                label=label if one.blocks.iloc[0] == own.blocks.iloc[0] else None,
-            )  # fmt: skip
-    right.xaxis.set_major_formatter(_PERCENT)
-    right.set(
-        xlabel="share of the dense network's time for 256 images",
-        title=f"depth and width, CifarNet(width={large.width.iloc[0]:g})",
-    )
-    for ax in (left, right):
-        ax.yaxis.set_major_formatter(_PERCENT)
-        ax.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1 + (ax is right))
-        ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    for arm in ("dense", *arms):
+        label, color, marker, _ = METHODS[arm]
+        own, marker = large[large.method == arm], marker or "*"
+        ax.plot(own.time, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
+        for k, one in own.groupby("blocks"):
+            middle, name = mean_ci(one.test_accuracy), label if k == own.blocks.min() else None
+            ax.errorbar(one.time.mean(), middle.mean, middle.margin, color=color, marker=marker, ls="", capsize=3, label=name)
+    ax.xaxis.set_major_formatter(_PERCENT)
+    ax.yaxis.set_major_formatter(_PERCENT)
+    title = f"depth and width, CifarNet(width={large.width.iloc[0]:g})"
+    ax.set(xlabel="share of the dense network's time for 256 images", title=title)
+    ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2)
+    for place in ("after", "large"):
+        axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     how = f"{int(rows.threads.iloc[0])} thread{'s' if rows.threads.iloc[0] > 1 else ''}, {rows.precision.iloc[0]}"
     fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10)
     return fig
 
 
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
-    """Accuracy during training for 1, 2, 4 and 8 equal prunings, one panel a final sparsity: means with 95 % CI as bands.
+    """Accuracy during training for 1, 2, 4 and 8 equal prunings, a column for each final sparsity: means with 95 % CI as bands.
 
-    The dense network, trained as long, is the dotted line; the legend tells test accuracies at the end. Rows of one schedule
-    and sparsity have looked at the same steps (column `curve`: "step:accuracy …").
+    Marks are prunings; below, the steps after the last one, enlarged. The dense network, trained as long, is the dotted line;
+    the legend tells test accuracies at the end. Rows of one schedule and sparsity have looked at the same steps (column
+    `curve`: "step:accuracy …").
     """
     rounds = rows.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int).where(rows.method != "dense", 0)
-    levels = sorted(rows.target_sparsity[rounds > 0].unique())
-    fig, axes = plt.subplots(1, len(levels), figsize=(4.95 * len(levels), 4.2), squeeze=False, sharey=True)
-    for ax, level in zip(axes[0], levels, strict=True):
+    levels, total, until = sorted(rows.target_sparsity[rounds > 0].unique()), int(rows.steps.iloc[0]), rows.until.iloc[0]
+    fig, axes = plt.subplots(2, len(levels), figsize=(4.85 * len(levels), 7.4), squeeze=False)
+    for (whole, end), level in zip(axes.T, levels, strict=True):
         for k, own in rows[(rows.target_sparsity == level) | (rounds == 0)].groupby(rounds):
             name = f"{k} pruning{'s' if k > 1 else ''}" if k else "dense"
-            style = _prunings_style(name) if k else dict(zip(("color", "marker", "ls"), METHODS["dense"][1:], strict=True))
-            pairs = np.array(
-                [[pair.split(":") for pair in curve.split()] for curve in own.curve], dtype=float
-            )  # [seed, place, 2]
+            style = _prunings_style(name) if k else {"color": METHODS["dense"][1], "ls": METHODS["dense"][3]}
+            curves_of = [[pair.split(":") for pair in curve.split()] for curve in own.curve]
+            pairs = np.array(curves_of, dtype=float)  # [seed, place, 2]
             steps, looks = pairs[0, :, 0], [mean_ci(values) for values in pairs[:, :, 1].T]
-            end = mean_ci(own.test_accuracy)
-            ax.fill_between(steps, [e.low for e in looks], [e.high for e in looks], color=style["color"], alpha=0.2, lw=0)
-            label = f"{name}: {end.mean:.1%} ± {100 * end.margin:.1f}"
-            ax.plot(steps, [e.mean for e in looks], markersize=4, lw=1.5, label=label, **style)
-        ax.yaxis.set_major_formatter(_PERCENT)
-        ax.set(title=f"final sparsity {level:.0%}", xlabel="optimiser step", ylim=(0, 1))
-        ax.legend(frameon=False, fontsize=9, loc="lower right", title="test accuracy at the end")
-    axes[0, 0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}")
+            pruned = {step for step, _ in equal_steps(level, k, until).steps(total)} if k else set()
+            marks = [place for place, step in enumerate(steps) if step in pruned and step not in steps[place + 1 :]]
+            final = mean_ci(own.test_accuracy)
+            label = f"{name}: {final.mean:.1%} ± {100 * final.margin:.1f}"
+            for ax in (whole, end):
+                ax.fill_between(steps, [e.low for e in looks], [e.high for e in looks], color=style["color"], alpha=0.2, lw=0)
+                ax.plot(steps, [e.mean for e in looks], markersize=6, lw=1.5, label=label, markevery=marks, **style)
+        for ax in (whole, end):
+            ax.yaxis.set_major_formatter(_PERCENT)
+        looks = np.concatenate([line.get_xydata() for line in end.lines])
+        late = looks[looks[:, 0] > (1 + until) / 2 * total, 1]  # the second half of these steps decides the scale
+        whole.set(title=f"final sparsity {level:.0%}", ylim=(0, 1), xlabel="optimiser step")
+        end.set(xlim=(until * total, total), ylim=(late.min() - 0.02, late.max() + 0.02), xlabel="optimiser step, the last ones")
+        title = "test accuracy at the end, 95 % CI"
+        end.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.17), title=title)
+    for ax in axes[:, 0]:
+        ax.set(ylabel="validation accuracy")
     images, seeds = int(rows.curve_images.iloc[0]), rows.seed.nunique()
-    fig.suptitle(f"mean and 95 % CI of {seeds} seeds, on {images} validation images each", fontsize=10)
+    what = f"{rows.dataset.iloc[0]}: mean and 95 % CI of {seeds} seeds, on the same {images} validation images"
+    fig.suptitle(f"{what}; marks: prunings", fontsize=10)
     return fig
 
 
 COSTS = {
-    "time_share_1": "time of one image, share of the dense network's",
-    "time_share_256": "time of 256 images, share of the dense network's",
+    "time_share_1": "one image",
+    "time_share_256": "256 images",
     "zipped_bytes": "bytes of the zipped file",
     "macs": "MACs of one image",
 }
 
 
 def pareto(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against four costs for all networks of `deploy` rows, means over seeds: filled marks fp32, hollow int8.
+    """Test accuracy against four costs for all networks of `deploy` rows: means over seeds, and every run as a small mark.
 
-    The line joins the networks that no other one beats in both accuracy and cost.
+    Filled marks are fp32, hollow ones int8 (whose MACs are no longer of the same kind: fp32 alone in that panel). The line
+    joins the networks that no other one beats in both accuracy and cost. Masked networks are labelled with their sparsity.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(9.9, 7.6), sharey=True)
-    means = rows.groupby(["network", "method", "precision"])[["test_accuracy", *COSTS]].mean().reset_index()
+    fig, axes = plt.subplots(2, 2, figsize=(9.7, 7.8), sharey=True)
+    rows = rows.assign(method=rows.method.replace("magnitude", "masked"))
+    kinds = ["network", "method", "precision", "width"]
+    means = rows.groupby(kinds)[["test_accuracy", *COSTS, "target_sparsity"]].mean().reset_index()
+    whole = rows[(rows.method == "dense") & (rows.precision == "fp32") & (rows.width == rows.width.max())]
     for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
-        for (method, precision), own in means.groupby(["method", "precision"]):
-            name, color, marker, _ = CUTS[method]
-            style = {"marker": marker, "color": color, "markerfacecolor": color if precision == "fp32" else "white"}
-            ax.plot(own[cost], own.test_accuracy, ls="", label=name if precision == "fp32" else None, **style)
-        for network in means[(means.method == "dense") & (means.precision == "fp32")].itertuples():
+        some, runs = (t[(t.precision == "fp32") | (cost != "macs")] for t in (means, rows))
+        for (method, precision), own in some.groupby(["method", "precision"]):
+            name, color, marker, _ = METHODS[method]
+            style = {
+                "marker": marker or "*",
+                "color": color,
+                "markerfacecolor": color if precision == "fp32" else "white",
+                "ls": "",
+            }
+            each = runs[(runs.method == method) & (runs.precision == precision)]
+            ax.plot(each[cost], each.test_accuracy, alpha=0.35, **style | {"markersize": 2.5})
+            ax.plot(own[cost], own.test_accuracy, label=name if precision == "fp32" else None, **style)
+        for network in some[(some.precision == "fp32") & some.method.isin(("dense", "masked"))].itertuples():
             at = (getattr(network, cost), network.test_accuracy)
-            ax.annotate(network.network, at, xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=8.5)
-        best = means.sort_values([cost, "test_accuracy"], ascending=[True, False])
+            told, where = (network.network, (-5, 5)) if network.method == "dense" else (f"{network.target_sparsity:.0%}", (6, -4))
+            ax.annotate(told, at, xytext=where, textcoords="offset points", ha="right" if where[0] < 0 else "left", fontsize=9)
+        best = some.sort_values([cost, "test_accuracy"], ascending=[True, False])
         best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
         ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)
         ax.set(xscale="log", xlabel=label)
         if cost.startswith("time_share"):
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+            ms = whole[cost.replace("time_share", "latency_ms")].mean()
+            ax.set(xlabel=f"{label}: share of the dense network's {ms:.3g} ms")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(_PERCENT)
+            ax.xaxis.set_minor_formatter(NullFormatter())
         ax.yaxis.set_major_formatter(_PERCENT)
     for ax in axes[:, 0]:
         ax.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=3)
+    fig.legend(handles, labels, frameon=False, fontsize=9, loc="outside lower center", ncols=3)
     threads = int(rows.threads.iloc[0])
     told = f"onnxruntime, {threads} thread{'s' if threads > 1 else ''}, means of {rows.seed.nunique()} seeds"
     fig.suptitle(f"{told}; filled: fp32, hollow: int8; the line joins what nothing beats in both", fontsize=10)

@@ -82,21 +82,25 @@ def cut_rows():
     rows = pd.DataFrame(points, columns=["width", "method", "share", "blocks", "seed"]).assign(dataset="x")
     rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
     rows = rows.assign(threads=1, precision="fp32")
-    return rows.assign(latency_ms_256=rng.uniform(50, 500, len(rows)), dense_latency_ms_256=rng.uniform(400, 500, len(rows)))
+    rows["latency_ms_256"], rows["reference_latency_ms"] = rng.uniform(50, 500, (2, len(rows)))
+    return rows.assign(dense_latency_ms_256=rng.uniform(400, 500, len(rows)), macs=rows.share, dense_macs=1)
 
 
 def test_depth_against_width_shows_the_means():
     rows = cut_rows()
-    left, right = figures.plots.depth_vs_width(rows).axes
+    after, right, before = figures.plots.depth_vs_width(rows).axes
     own = rows[rows.method == "width, uniform"].groupby("share").test_accuracy.mean()
-    drawn = next(bars for bars in left.containers if bars.get_label() == "width: the same share of each layer")
-    assert drawn.lines[0].get_ydata() == pytest.approx(own.to_numpy())
+    drawn = next(bars for bars in after.containers if bars.get_label() == "width: the same share of each layer")
+    assert drawn.lines[0].get_ydata() == pytest.approx(own[::-1].to_numpy()) and len(before.containers) == 2
     depth = rows[(rows.method == "depth") & (rows.blocks == 2)]
     places = [(bars.lines[0].get_xdata()[0], bars.lines[0].get_ydata()[0]) for bars in right.containers]
-    assert any(
-        place == pytest.approx(((depth.latency_ms_256 / depth.dense_latency_ms_256).mean(), depth.test_accuracy.mean()))
-        for place in places
-    )
+    times = (depth.latency_ms_256 / depth.dense_latency_ms_256).to_numpy()
+    assert any(place == pytest.approx((times.mean(), depth.test_accuracy.mean())) for place in places)
+    narrow = rows[(rows.method == "width, equal latency") & (rows.blocks == 2)]
+    beside = times * (narrow.latency_ms_256 / narrow.reference_latency_ms).to_numpy()  # they took turns
+    assert any(place == pytest.approx((beside.mean(), narrow.test_accuracy.mean())) for place in places)
+    without = figures.plots.depth_vs_width(rows[rows.method != "width, equal latency"]).axes[1]
+    assert len(without.containers) == len(right.containers) - 3  # an arm that is not there yet
     assert {text.get_text() for text in right.texts} == {"1 block fewer", "2 blocks fewer", "3 blocks fewer"}
 
 
@@ -104,7 +108,8 @@ def test_the_front_holds_what_nothing_beats():
     names = ["dense", "half", "masked", "worse"]
     rows = pd.DataFrame({"network": names, "method": ["dense", "width, uniform", "magnitude", "depth"], "precision": "fp32"})
     rows = rows.assign(test_accuracy=[0.9, 0.8, 0.85, 0.7], time_share_1=[1, 0.5, 1, 0.8], time_share_256=[1, 0.5, 1, 0.8])
-    rows = rows.assign(zipped_bytes=[100, 50, 20, 60], macs=[100, 25, 100, 50], seed=0, threads=1, dataset="x")
+    rows = rows.assign(zipped_bytes=[100, 50, 20, 60], macs=[100, 25, 100, 50], seed=0, threads=1, dataset="x", width=1.0)
+    rows = rows.assign(target_sparsity=[np.nan, np.nan, 0.9, np.nan], latency_ms_1=2.0, latency_ms_256=200.0)
     axes = figures.plots.pareto(rows).axes
     fronts = [ax.lines[-1].get_ydata().tolist() for ax in axes]
     assert fronts == [[0.8, 0.9], [0.8, 0.9], [0.85, 0.9], [0.8, 0.9]]
@@ -123,8 +128,8 @@ def test_curves_during_training_are_means_of_rows():
     rows = pd.DataFrame(points, columns=["method", "schedule", "target_sparsity", "seed"])
     looks = rng.uniform(size=(len(rows), 3)).round(4)
     rows["curve"] = [" ".join(f"{step}:{value}" for step, value in zip((0, 0, 9), own, strict=True)) for own in looks]
-    rows = rows.assign(dataset="x", curve_images=5, test_accuracy=rng.uniform(size=len(rows)))
-    left, right = figures.plots.gradual_pruning(rows).axes
+    rows = rows.assign(dataset="x", curve_images=5, test_accuracy=rng.uniform(size=len(rows)), steps=10, until=0.6)
+    whole, right, left, _ = figures.plots.gradual_pruning(rows).axes
     assert right.get_title() == "final sparsity 95%"
     dense, one, eight = left.get_legend().get_texts()
     assert dense.get_text().startswith(f"dense: {rows[rows.method == 'dense'].test_accuracy.mean():.1%} ±")
