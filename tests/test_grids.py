@@ -200,7 +200,7 @@ def test_networks_that_are_called_equal_are():
         rows[rows.share > 0],
         *(rows[rows.method == f"width, equal {what}"] for what in ("MACs", "latency")),
     )
-    assert (asked.macs / asked.dense_macs / asked.share - 1).abs().max() <= 0.03
+    assert asked.empty or (asked.macs / asked.dense_macs / asked.share - 1).abs().max() <= 0.03
     assert same_macs.empty or (same_macs.macs / same_macs.reference_macs - 1).abs().max() <= 0.03
     times = same_time.latency_ms_256 / same_time.reference_latency_ms - 1
     assert times.empty or times.groupby(same_time.blocks).mean().abs().max() <= runs.SAME_TIME
