@@ -227,7 +227,7 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
 
 PRUNINGS = {  # colour, marker, line style of schedules, by the name that a figure gives them
     "1 pruning": ("C0", "o", "-"),
-    "2 prunings": ("C5", "P", ":"),
+    "2 prunings": ("C7", "P", (0, (6, 2))),
     "4 prunings": ("C6", "d", "-."),
     "8 prunings": ("C2", "^", "--"),
     "8 prunings, cubic": ("C4", "v", "-."),
