@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral
 from pathlib import Path
 
@@ -26,15 +27,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from torchvision.datasets.utils import check_integrity
 from tqdm.auto import tqdm
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 GET_CIFAR10 = 'make data, or load_dataset("cifar10", download=True)'
 DATASET_NAMES = ("auto", "cifar10", "digits")
-BUDGETS = ("live", "full")
 _CACHE_VERSION = 1
-_announced: set[str] = set()
 
 
 class DataError(RuntimeError):
@@ -100,7 +100,7 @@ def setting(variable: str, allowed: tuple[str, ...]) -> str:
 
 def full_budget() -> bool:
     """True where PRUNING_BUDGET=full asks for the long demonstrations that the committed outputs show."""
-    return setting("PRUNING_BUDGET", BUDGETS) == "full"
+    return setting("PRUNING_BUDGET", ("live", "full")) == "full"
 
 
 def output_path(name: str, data: "Dataset") -> Path:
@@ -207,7 +207,9 @@ def download_cifar10(root: str | os.PathLike | None = None) -> Path:
         if _find_cifar10(root) is not None:  # another process was faster
             return root
         if archive.exists():
-            _check_archive(archive)
+            if not check_integrity(str(archive), CIFAR10.tgz_md5):
+                told = f"damaged or incomplete (its MD5 is not {CIFAR10.tgz_md5})"
+                raise DataError(f"{archive}: {told}. Delete it, then: {GET_CIFAR10}")
             shutil.copyfile(archive, Path(beside) / CIFAR10.filename)
         try:
             CIFAR10(beside, download=True)
@@ -218,13 +220,6 @@ def download_cifar10(root: str | os.PathLike | None = None) -> Path:
             ) from error
         os.replace(Path(beside) / CIFAR10.base_folder, root / CIFAR10.base_folder)
     return root
-
-
-def _check_archive(archive: Path) -> None:
-    from torchvision.datasets.utils import check_integrity
-
-    if not check_integrity(str(archive), CIFAR10.tgz_md5):
-        raise DataError(f"{archive}: damaged or incomplete (its MD5 is not {CIFAR10.tgz_md5}). Delete it, then: {GET_CIFAR10}")
 
 
 def _find_cifar10(root: Path) -> str | None:
@@ -272,10 +267,7 @@ def _digits() -> Dataset:
     return _split("digits", "digits", [str(digit) for digit in range(10)], images[rest], labels[rest], images[test], labels[test])
 
 
-def _announce(line: str) -> None:
-    if line not in _announced:
-        _announced.add(line)
-        print(line)
+_announce = cache(print)  # each line once
 
 
 # ---- reading CIFAR-10 from torchvision's batches and from image folders

@@ -88,7 +88,7 @@ class Measurement:
         return pd.DataFrame(rows.values(), index=rows, columns=["this", "other", "gain", "remark"], dtype=object)
 
 
-def count_macs(model: nn.Module, shape: tuple[int, ...] = IMAGE) -> int:
+def count_macs(model: nn.Module) -> int:
     """Multiply-accumulates of one image through convolutions and linear layers (`torch.utils.flop_counter`, halved).
 
     Masks don't change it: zeros are multiplied like other numbers.
@@ -99,7 +99,7 @@ def count_macs(model: nn.Module, shape: tuple[int, ...] = IMAGE) -> int:
     """
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *shape, device=device))
+        model(torch.zeros(1, *IMAGE, device=device))
     return counter.get_total_flops() // 2
 
 
@@ -110,9 +110,7 @@ def file_bytes(model: nn.Module) -> int:
     return buffer.tell()
 
 
-def latencies(
-    models: Iterable[nn.Module], batch_size: int = 1, *, precision: str = "fp32", turns: int = 7, shape: tuple[int, ...] = IMAGE
-) -> list[Latency]:
+def latencies(models: Iterable[nn.Module], batch_size: int = 1, *, precision: str = "fp32", turns: int = 7) -> list[Latency]:
     """Time of a forward pass of each network, in evaluation mode, channels last, on the networks' device.
 
     By turns: what slows the machine for a while slows them all alike. In each turn every network is timed once, after a
@@ -126,7 +124,7 @@ def latencies(
         >>> latencies([model, small], 256)  # doctest: +SKIP
         [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
     """
-    return by_turns([_forward_pass(model, batch_size, precision, shape) for model in models], batch_size, turns)
+    return by_turns([_forward_pass(model, batch_size, precision) for model in models], batch_size, turns)
 
 
 def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int = 7) -> list[Latency]:
@@ -139,13 +137,13 @@ def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int =
     return [Latency(median, high - low, batch_size) for low, median, high in quartiles]
 
 
-def _forward_pass(model: nn.Module, batch_size: int, precision: str, shape: tuple[int, ...]) -> Callable[[], None]:
+def _forward_pass(model: nn.Module, batch_size: int, precision: str) -> Callable[[], None]:
     """A call that runs random images through a copy of the model, in evaluation mode, channels last."""
     check_whole("batch_size", batch_size, 1)
     device = next(model.parameters()).device
     in_precision = autocast(device, precision)
     timed = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
-    images = torch.rand(batch_size, *shape, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, *IMAGE, device=device).contiguous(memory_format=torch.channels_last)
 
     def run():
         with torch.inference_mode(), in_precision:
@@ -171,12 +169,9 @@ def measure(
         accuracy=evaluate(model, split).accuracy,
         parameters=sum(v.numel() for v in values),
         nonzero=sum(int(v.count_nonzero()) for v in values),
-        macs=count_macs(plain, tuple(split.images.shape[1:])),
+        macs=count_macs(plain),
         file_bytes=file_bytes(model),
-        latency={
-            size: latencies([model], size, precision=precision, turns=turns, shape=tuple(split.images.shape[1:]))[0]
-            for size in batch_sizes
-        },
+        latency={size: latencies([model], size, precision=precision, turns=turns)[0] for size in batch_sizes},
         threads=torch.get_num_threads(),
         precision=precision,
     )

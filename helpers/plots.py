@@ -225,28 +225,22 @@ def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]
     return fig
 
 
-PRUNINGS = {  # colour, marker, line style of schedules, by the name that a figure gives them
-    "1 pruning": ("C0", "o", "-"),
-    "2 prunings": ("C7", "P", (0, (6, 2))),
-    "4 prunings": ("C6", "d", "-."),
-    "8 prunings": ("C2", "^", "--"),
-    "8 prunings, cubic": ("C4", "v", "-."),
-    "1 pruning, late": ("C8", "s", "-"),
+PRUNINGS = {  # styles of schedules, by the name that a figure gives them
+    "1 pruning": {"color": "C0", "marker": "o", "ls": "-"},
+    "2 prunings": {"color": "C7", "marker": "P", "ls": (0, (6, 2))},
+    "4 prunings": {"color": "C6", "marker": "d", "ls": "-."},
+    "8 prunings": {"color": "C2", "marker": "^", "ls": "--"},
+    "8 prunings, cubic": {"color": "C4", "marker": "v", "ls": "-."},
+    "1 pruning, late": {"color": "C8", "marker": "s", "ls": "-"},
 }
-
-
-def _prunings_style(name: str, place: int = 0) -> dict:
-    """The style of a schedule, for an unknown name one by its place in the figure."""
-    other = (f"C{(9, 3, 1, 7)[place % 4]}", "*<>X"[place % 4], ("-", "--", "-.", ":")[place % 4])
-    return dict(zip(("color", "marker", "ls"), PRUNINGS.get(name, other), strict=True))
 
 
 def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figure:
     """Sparsity by optimiser step for schedules given as (step, sparsity) pairs, up to the last of `total` steps."""
     fig, ax = plt.subplots(figsize=(6.5, 3.2))
-    for k, (name, own) in enumerate(pairs.items()):
+    for name, own in pairs.items():
         steps, levels = [0, *(step for step, _ in own), total], [0.0, *(level for _, level in own)]
-        style = _prunings_style(name, k) | {"markevery": range(1, len(own) + 1)}
+        style = PRUNINGS.get(name, {"marker": "*"}) | {"markevery": range(1, len(own) + 1)}
         ax.step(steps, [*levels, levels[-1]], where="post", label=name, **style)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="sparsity", ylim=(0, 1))
@@ -258,7 +252,7 @@ def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict
     """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
     fig, ax = plt.subplots(figsize=(8, 4.6))
     for k, (name, own) in enumerate(runs.items()):
-        style = _prunings_style(name, k)
+        style = PRUNINGS[name]
         ax.plot(*zip(*own, strict=True), markersize=4, lw=1.5, label=name, **style)
         ax.plot(prunings[name], [1.04 + 0.04 * k] * len(prunings[name]), markersize=5, **style | {"ls": ""})
     ax.axhline(dense, color="0.35", ls=":")
@@ -424,7 +418,7 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
     for (whole, end), level in zip(axes.T, levels, strict=True):
         for k, own in rows[(rows.target_sparsity == level) | (rounds == 0)].groupby(rounds):
             name = f"{k} pruning{'s' if k > 1 else ''}" if k else "dense"
-            style = _prunings_style(name) if k else {"color": METHODS["dense"][1], "ls": METHODS["dense"][3]}
+            style = PRUNINGS[name] if k else {"color": METHODS["dense"][1], "ls": METHODS["dense"][3]}
             curves_of = [[pair.split(":") for pair in curve.split()] for curve in own.curve]
             pairs = np.array(curves_of, dtype=float)  # [seed, place, 2]
             steps, looks = pairs[0, :, 0], [mean_ci(values) for values in pairs[:, :, 1].T]

@@ -382,9 +382,8 @@ def saliency_scores(
     check(kind in ("gradient", "taylor"), "kind", kind, "gradient or taylor")
     check_whole("batches", batches, 1), check_whole("batch_size", batch_size, 1)
     split = data.train if isinstance(data, Dataset) else data
-    check(
-        isinstance(split, Split) and len(split) > 0, "data", type(data).__name__, "a Dataset, or a Split with at least one image"
-    )
+    filled = isinstance(split, Split) and len(split) > 0
+    check(filled, "data", type(data).__name__, "a Dataset, or a Split with at least one image")
     targets = _all_weights(model) if parameters is None else list(parameters)
     tensors = [_parameter(target) for target in targets]
     saved = [tensor.data for tensor in tensors]
@@ -461,9 +460,8 @@ def prune_globally(
         parameters: (module, name) pairs; default: the weight of every Conv2d and Linear. BatchNorm and biases are
             pruned only where they are named here. By default filters (`dim=0`) of the last layer are spared, since
             they are the classes, and input channels (`dim=1`) of the first, since they are the colours.
-        data, batches: training data for criteria that need gradients.
-        min_kept: fraction or count of the weights (or slices) of each layer that must survive: without it a global
-            ranking can empty a layer, and nothing passes through it any more (layer collapse).
+        data, batches: as in `prune_layers`. `min_kept` too: without it a global ranking can empty a layer, and nothing
+            passes through it any more (layer collapse).
 
     Raises:
         TypeError, ValueError: naming what is wrong; nothing is changed.
@@ -568,6 +566,10 @@ def _all_weights(model: nn.Module) -> list[Target]:
     return [(module, "weight") for module in prunable_layers(model).values()]
 
 
+def check_fraction(name: str, value: float) -> None:
+    check(is_number(value) and 0 <= value <= 1, name, value, "a fraction in [0, 1]")
+
+
 def is_number(value) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -655,13 +657,7 @@ def sensitivity_scan(model: nn.Module, split: Split, amounts: Sequence[float] = 
     return scan(model, split, prunable_layers(model), amounts, prune_one)
 
 
-def scan(
-    model: nn.Module,
-    split: Split,
-    names: Iterable[str],
-    amounts: Sequence[float],
-    prune_one: Callable[[nn.Module, str, float], None],
-) -> dict[str, list[float]]:
+def scan(model: nn.Module, split: Split, names: Iterable[str], amounts: Sequence[float], prune_one: Callable) -> dict:
     """Accuracy on `split` after `prune_one(copy, name, amount)`, for each name and amount alone."""
 
     def accuracy(name: str, amount: float) -> float:
@@ -672,26 +668,13 @@ def scan(
 
 
 def shares_at_loss(
-    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float, names: Iterable[str] | None = None
+    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float, names: Iterable[str]
 ) -> Callable[[float], list[float]]:
-    """From a scan, the share that each layer can give up, alone, for a given loss of accuracy; a function of that loss.
+    """From a scan, the share that each of the layers `names` can give up, alone, as a function of the loss of accuracy.
 
     Between the scan's amounts the loss is interpolated; at 100 % it is taken to be all of the accuracy.
-
-    Args:
-        names: which layers, in this order; default: all of the scan.
-
-    Raises:
-        ValueError: for a scan without one of the names, or made at other amounts, or no dense accuracy in 0..1.
-
-    Example:
-        >>> shares_at_loss({"fc": [0.8, 0.6]}, (0.4, 0.8), dense_accuracy=0.9)(0.1)
-        [0.4]
     """
-    names = list(scan) if names is None else list(names)
-    check(
-        is_number(dense_accuracy) and 0 <= dense_accuracy <= 1, "dense_accuracy", dense_accuracy, "the whole network's, in 0..1"
-    )
+    check_fraction("dense_accuracy", dense_accuracy)
     if missing := [name for name in names if name not in scan]:
         raise ValueError(f"scan: lacks {', '.join(missing)}; scan the network that it is for")
     if wrong := [name for name in names if len(scan[name]) != len(amounts)]:
@@ -711,7 +694,7 @@ def amounts_from_sensitivity(
     Raises:
         ValueError: for a total outside [0, 1], or a scan that lacks a layer or an amount.
     """
-    check(is_number(total) and 0 <= total <= 1, "total", total, "a fraction in [0, 1]")
+    check_fraction("total", total)
     layers = prunable_layers(model)
     sizes = np.array([layer.weight.numel() for layer in layers.values()])
     shares = shares_at_loss(scan, amounts, dense_accuracy, names=layers)

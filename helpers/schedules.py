@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .data import Dataset, check, check_whole, is_whole
-from .pruning import Criterion, MagnitudePruning, is_number, masks_of, prune_globally, prune_layers
+from .pruning import Criterion, MagnitudePruning, check_fraction, masks_of, prune_globally, prune_layers
 from .training import History, steps_in, train
 
 Pairs = list[tuple[int, float]]
@@ -64,7 +64,7 @@ def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
 def _stair(name: str, sparsity: float, rounds: int, until: float, share: Callable[[float], float]) -> Schedule:
     """After the share t of the prunings the sparsity is `share(t)` of the target, which the last one meets exactly."""
     check_whole("rounds", rounds, 1)
-    _check_fraction("sparsity", sparsity), _check_fraction("until", until)
+    check_fraction("sparsity", sparsity), check_fraction("until", until)
     levels = [round(sparsity * share(k / rounds), 12) for k in range(1, rounds)]
     return Schedule(name, (*levels, float(sparsity)), float(until))
 
@@ -139,7 +139,7 @@ def prune_to(
         >>> int((layer.weight == 0).sum())
         75
     """
-    _check_fraction("sparsity", sparsity), _check_scope(scope), _check_criterion(criterion)
+    check_fraction("sparsity", sparsity), _check_scope(scope), _check_criterion(criterion)
     masks = masks_of(model)
     if scope == "global":
         size, gone = sum(m.numel() for m in masks.values()), sum(int((m == 0).sum()) for m in masks.values())
@@ -174,7 +174,7 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
     if not pairs:
         raise ValueError("schedule: is empty, must hold at least one (step, sparsity) pair")
     for step, level in pairs:
-        _check_fraction("schedule", level)
+        check_fraction("schedule", level)
         if not (is_whole(step) and 0 <= step < total):
             raise ValueError(f"schedule: step {step!r} must be a whole number in [0, {total}), the steps of this training")
     for (step, level), (later, higher) in pairwise(pairs):
@@ -202,7 +202,3 @@ def _check_criterion(criterion: Callable[[int], Criterion]) -> None:
 
 def _check_scope(scope: str) -> None:
     check(scope in ("global", "layer"), "scope", scope, "global or layer")
-
-
-def _check_fraction(name: str, value: float) -> None:
-    check(is_number(value) and 0 <= value <= 1, name, value, "a fraction in [0, 1]")

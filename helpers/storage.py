@@ -98,15 +98,9 @@ def load_pruned(path: str | os.PathLike) -> nn.Module:
 
 def _fit(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Give a layer the shapes and masks that a state has for it."""
-    masked = [key.removesuffix("_mask") for key in state if key.endswith("_mask")]
     for name, value in state.items():
-        plain = name.removesuffix("_orig")
-        if name.endswith("_mask") or getattr(module, plain, None) is None:
-            continue
-        if plain in module._buffers:
-            setattr(module, plain, torch.empty_like(value))
-        else:
-            setattr(module, plain, nn.Parameter(torch.empty_like(value)))
-    for name in masked:
+        if (part := getattr(module, name.removesuffix("_orig"), None)) is not None:
+            part.data = torch.empty_like(value)
+    for name in [key.removesuffix("_mask") for key in state if key.endswith("_mask")]:
         prune.identity(module, name)
     fit_sizes(module)

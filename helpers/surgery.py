@@ -6,6 +6,7 @@ A traced graph of the network (`torch.fx`) says which channels belong together. 
 import copy
 import operator
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from numbers import Integral
 
@@ -48,7 +49,7 @@ class SurgeryError(ValueError):
     """A network, or a pruning of it, that cannot be cut; the message names the layer and the next step."""
 
 
-@dataclass
+@dataclass(eq=False)  # told apart by identity
 class ChannelGroup:
     """Channels that live and die together: of one layer, or of all layers whose outputs are added.
 
@@ -81,10 +82,10 @@ def channel_groups(model: nn.Module) -> dict[str, ChannelGroup]:
     return {group.name: group for group in _groups_and_zeros(model)[0] if group.producers and not group.fixed}
 
 
-def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, Tensor], list[tuple]]:
-    """All groups; for each (by id) which of its channels are zero in every tensor that some layer reads; and where it is loud.
+def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[str, Tensor], list[tuple]]:
+    """All groups; for each layer which of its input channels are zero; and where an empty filter is loud.
 
-    That is: (group, BatchNorm or None, layer before it, its empty filters, those of them that still emit a constant, by the
+    That is: (BatchNorm or None, layer before it, its empty filters, those of them that still emit a constant, by the
     BatchNorm or by their own bias).
     """
     try:
@@ -92,47 +93,34 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
     except Exception as error:
         raise SurgeryError(f"model={type(model).__name__}: its forward pass cannot be traced ({error})") from error
     modules = dict(model.named_modules())
-    parent: dict[int, int] = {}  # of a union-find over groups
     groups: list[ChannelGroup] = []
-    # node -> group, what its channels emit (NaN: it varies), inputs a channel
-    tensors: dict[fx.Node, tuple[int, Tensor | None, int]] = {}
-    called: set[str] = set()
-    read: list[tuple[int, Tensor]] = []
+    # node -> group, what its channels emit (NaN: it varies; None: the images), inputs a channel
+    tensors: dict[fx.Node, tuple[ChannelGroup, Tensor | None, int]] = {}
+    zeros: dict[str, Tensor] = {}
     loud: list[tuple] = []
-
-    def new(channels: int, **options) -> int:
-        groups.append(ChannelGroup(channels, **options))
-        parent[len(groups) - 1] = len(groups) - 1
-        return len(groups) - 1
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            k = parent[k]
-        return k
-
     for node in graph.nodes:
         if node.op == "placeholder":
-            tensors[node] = (new(0, fixed=True), None, 1)
+            groups.append(ChannelGroup(0, fixed=True))
+            tensors[node] = (groups[-1], None, 1)
             continue
         if node.op == "get_attr":
             continue
         inputs = [tensors[arg] for arg in node.all_input_nodes if arg in tensors]
         if node.op == "output":
-            for k, *_ in inputs:
-                groups[root(k)].fixed = True
+            for group, *_ in inputs:
+                group.fixed = True
             continue
         module, call = (modules[node.target], None) if node.op == "call_module" else (None, node.target)
-        k, steady, per_channel = inputs[0] if inputs else (None, None, 1)
+        if not inputs:
+            raise SurgeryError(f"{node.name}: works on something else than the input; use Torch-Pruning for such networks")
+        group, steady, per_channel = inputs[0]
         constant = None if steady is None else ~steady.isnan()
-        if module is not None and next(module.parameters(recurse=False), None) is not None:
-            if node.target in called:
-                raise SurgeryError(f"{node.target}: is called twice; use Torch-Pruning for such networks")
-            called.add(node.target)
+        if module is not None and any(node.target in (*known.producers, *known.norms) for known in groups):
+            raise SurgeryError(f"{node.target}: is called twice; use Torch-Pruning for such networks")
         if isinstance(module, nn.Conv2d | nn.Linear):
             if isinstance(module, nn.Conv2d) and module.groups != 1:
                 raise SurgeryError(f"{node.target}: a convolution in groups; use Torch-Pruning for such networks")
             wide = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
-            group = groups[root(k)]
             if isinstance(module, nn.Linear) and group.channels:
                 if wide % group.channels:
                     raise SurgeryError(
@@ -141,55 +129,48 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[int, T
                 per_channel = wide // group.channels
             group.readers[node.target] = per_channel
             if steady is not None:
-                read.append((k, steady == 0))
+                zeros[node.target] = steady == 0
                 if emitting := int((constant & (steady != 0)).sum()):
-                    loud.append((k, None, groups[root(k)].producers[-1], int(constant.sum()), emitting))
-            own = new(module.weight.shape[0], producers=[node.target])
-            tensors[node] = (own, _emitted(module), 1)
+                    loud.append((None, group.producers[-1], int(constant.sum()), emitting))
+            groups.append(ChannelGroup(module.weight.shape[0], producers=[node.target]))
+            tensors[node] = (groups[-1], _emitted(module), 1)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            groups[root(k)].norms.append(node.target)
+            group.norms.append(node.target)
             if not module.affine:
                 raise SurgeryError(f"{node.target}: a BatchNorm without weight and bias; use Torch-Pruning for such networks")
-            if groups[root(k)].channels not in (0, module.num_features):  # 0: the images
+            if group.channels not in (0, module.num_features):  # 0: the images
                 raise SurgeryError(
                     f"{node.target}: a BatchNorm of something else than channels; use Torch-Pruning for such networks"
                 )
             silent = (masked_parameter(module, "weight") == 0) & (masked_parameter(module, "bias") == 0)
             if steady is not None and (emitting := int((constant & ~silent).sum())):
-                loud.append((k, node.target, groups[root(k)].producers[-1], int(constant.sum()), emitting))
-            tensors[node] = (k, torch.where(silent, 0.0, torch.nan), per_channel)
+                loud.append((node.target, group.producers[-1], int(constant.sum()), emitting))
+            tensors[node] = (group, torch.where(silent, 0.0, torch.nan), per_channel)
         elif isinstance(module, nn.Flatten) or call in (torch.flatten, "flatten"):
             if _flattened(node, module) != (1, -1):
                 raise SurgeryError(f"{node.name}: flattens other dimensions than all but the first; use Torch-Pruning")
             tensors[node] = inputs[0]
         elif isinstance(module, nn.ReLU) or call in _RELU:
-            tensors[node] = (k, None if steady is None else steady.clamp(min=0), per_channel)
+            tensors[node] = (group, None if steady is None else steady.clamp(min=0), per_channel)
         elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS:
             tensors[node] = inputs[0]
         elif call in _ADD and len(inputs) == 2:
             (a, steady_a, _), (b, steady_b, _) = inputs
-            a, b = root(a), root(b)
-            if groups[a].channels != groups[b].channels:
-                raise SurgeryError(f"{node.name}: adds {groups[a].channels} and {groups[b].channels} channels")
-            if a != b:
-                keep, drop = sorted((a, b))
-                parent[drop] = keep
-                groups[keep].producers += groups[drop].producers
-                groups[keep].norms += groups[drop].norms
-                groups[keep].readers |= groups[drop].readers
-                groups[keep].fixed |= groups[drop].fixed
-            tensors[node] = (a, steady_a + steady_b, 1)
-        elif call in _NORMALISE and groups[root(k)].channels == 0:
+            if a.channels != b.channels:
+                raise SurgeryError(f"{node.name}: adds {a.channels} and {b.channels} channels")
+            if a is not b:
+                a, b = sorted((a, b), key=groups.index)
+                a.producers, a.norms, a.readers = a.producers + b.producers, a.norms + b.norms, a.readers | b.readers
+                a.fixed |= b.fixed
+                groups.remove(b)
+                tensors = {other: (a if own is b else own, *rest) for other, (own, *rest) in tensors.items()}
+            tensors[node] = (a, None if steady_a is None or steady_b is None else steady_a + steady_b, 1)
+        elif call in _NORMALISE and group.channels == 0:
             tensors[node] = inputs[0]
         else:
             what = type(module).__name__ if module is not None else getattr(call, "__name__", call)
             raise SurgeryError(f"{node.name}: channels cannot be followed through {what}; use Torch-Pruning for such networks")
-    zeros: dict[int, Tensor] = {}
-    for k, zero in read:
-        group = groups[root(k)]
-        zeros[id(group)] = zeros.get(id(group), torch.ones_like(zero)) & zero
-    loud = [(groups[root(k)], *told) for k, *told in loud]
-    return [group for k, group in enumerate(groups) if root(k) == k], zeros, loud
+    return groups, zeros, loud
 
 
 def _emitted(module: nn.Module) -> Tensor:
@@ -310,7 +291,8 @@ def shrink(model: nn.Module) -> nn.Module:
     modules = dict(small.named_modules())
     groups, zeros, loud = _groups_and_zeros(small)
     if loud:
-        group, norm, producer, emptied, emitting = loud[0]
+        norm, producer, emptied, emitting = loud[0]
+        group = next(group for group in groups if producer in group.producers)
         shared = len(group.producers) > 1  # then zero filters of one layer are no zero channels
         raise SurgeryError(
             f"{norm or producer}: {emitting} filters of {producer} are zero, but their {'BatchNorm' if norm else 'bias'} still "
@@ -318,11 +300,10 @@ def shrink(model: nn.Module) -> nn.Module:
             + (f" (on the network as it was before: the channels of {', '.join(group.producers)} go together)" if shared else "")
         )
     for group in groups:
-        if group.fixed or not group.producers or id(group) not in zeros:
+        dead = [zeros[name] for name in group.readers if name in zeros]
+        if group.fixed or not dead:
             continue
-        kept = (~zeros[id(group)]).nonzero().flatten()
-        if len(kept) == group.channels:
-            continue
+        kept = (~torch.stack(dead).all(0)).nonzero().flatten()
         if len(kept) == 0:
             raise SurgeryError(
                 f"{group.name}: all of its {group.channels} channels are masked; keep some, or drop its block with drop_blocks"
@@ -466,16 +447,12 @@ def block_similarity(model: nn.Module, split: Split) -> dict[str, float]:
     """
     found: dict[str, list[Tensor]] = {name: [] for name in residual_blocks(model)}
 
-    def watch(name: str):
-        def hook(module, inputs, output):
-            found[name].append(F.cosine_similarity(inputs[0].float().flatten(1), output.float().flatten(1)).cpu())
+    with ExitStack() as stack:
+        for name, parts in found.items():
 
-        return model.get_submodule(name).register_forward_hook(hook)
+            def hook(module, inputs, output, parts=parts):
+                parts.append(F.cosine_similarity(inputs[0].float().flatten(1), output.float().flatten(1)).cpu())
 
-    handles = [watch(name) for name in found]
-    try:
+            stack.enter_context(model.get_submodule(name).register_forward_hook(hook))
         predict(model, split.images)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: torch.cat(parts).mean().item() for name, parts in found.items()}

@@ -129,19 +129,12 @@ def _only_writer(path: Path) -> Iterator[None]:
 # ---- the sweep
 
 
-@cache
-def _data(name: str) -> Dataset:
-    return load_dataset(name)
-
-
-def _one_thread() -> None:
-    """One thread for each run: its numbers then do not depend on how many runs share the machine."""
-    torch.set_num_threads(1)
+_data = cache(load_dataset)
 
 
 def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: str) -> dict:
     """The row of one configuration, with the columns that every run has."""
-    _one_thread()
+    torch.set_num_threads(1)  # its numbers then do not depend on how many runs share the machine
     data, start = _data(dataset), time.perf_counter()
     row = run(configuration, data)
     return row | {
@@ -153,7 +146,7 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
 
 
 def _prepare(prepare: Callable[[dict, Dataset], str], configuration: dict, dataset: str) -> tuple[dict, str]:
-    _one_thread()
+    torch.set_num_threads(1)
     return configuration, prepare(configuration, _data(dataset))
 
 

@@ -27,7 +27,7 @@ from helpers.data import CIFAR10_CLASSES, _split, download_cifar10
 def no_settings(monkeypatch):
     for name in ("PRUNING_DATA", "PRUNING_DATA_DIR", "PRUNING_BUDGET"):
         monkeypatch.delenv(name, raising=False)
-    data_module._announced.clear()
+    data_module._announce.cache_clear()
 
 
 @pytest.fixture

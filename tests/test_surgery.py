@@ -333,7 +333,7 @@ class Nowhere(Criterion):
         (lambda m: prune_channels(m, 0.5, Nowhere), r"criterion: 8 scores of conv1 are NaN"),
         (lambda m: drop_blocks(m, 3), r"names=3: must be the name of a residual block, or a list"),
         (lambda m: bridge_layer(m, IMAGES), r"model='CifarNet': must be a SimpleNet"),
-        (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}), r"dense_accuracy=None: must be the whole network's"),
+        (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}), r"dense_accuracy=None: must be a fraction"),
         (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}, 0.9), r"scan: lacks stage1.conv, "),
         (
             lambda m: widths_for_macs(m, 0.5, dict.fromkeys(channel_groups(m), [0.9]), 0.9),
