@@ -164,16 +164,15 @@ def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]
     ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 
 
-def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str, side: str = "left") -> None:
-    """The dense network's mean as a dotted line with its name on it at one side, the 95 % CI as a band."""
+def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
+    """The dense network's mean as a dotted line with its name on it, the 95 % CI as a band."""
     estimate = mean_ci(rows[column][rows.method == "dense"])
     label, color, _, style = METHODS["dense"]
     ax.axhline(estimate.mean, color=color, ls=style)
     ax.axhspan(estimate.low, estimate.high, color=color, alpha=0.15, lw=0)
     ax.annotate(
-        f"{label}: {estimate.mean:.1%}", (0.01 if side == "left" else 0.99, estimate.mean), ha=side,
-        xycoords=("axes fraction", "data"), va="bottom", fontsize=9,
-    )  # fmt: skip
+        f"{label}: {estimate.mean:.1%}", (0.01, estimate.mean), xycoords=("axes fraction", "data"), va="bottom", fontsize=9
+    )
 
 
 def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
@@ -434,7 +433,7 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
         looks = np.concatenate([line.get_xydata() for line in end.lines])
         late = looks[looks[:, 0] > (1 + until) / 2 * total, 1]  # the second half of these steps decides the scale
         whole.set(title=f"final sparsity {level:.0%}", ylim=(0, 1), xlabel="optimiser step")
-        end.set(xlim=(until * total, total), ylim=(late.min() - 0.02, late.max() + 0.02), xlabel="optimiser step, the last ones")
+        end.set(xlim=(until * total, total), ylim=(late.min() - 0.02, late.max() + 0.02), xlabel="optimiser step, enlarged")
         title = "test accuracy at the end, 95 % CI"
         end.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.17), title=title)
     for ax in axes[:, 0]:
@@ -468,12 +467,8 @@ def pareto(rows: pd.DataFrame) -> Figure:
         some, runs = (t[(t.precision == "fp32") | (cost != "macs")] for t in (means, rows))
         for (method, precision), own in some.groupby(["method", "precision"]):
             name, color, marker, _ = METHODS[method]
-            style = {
-                "marker": marker or "*",
-                "color": color,
-                "markerfacecolor": color if precision == "fp32" else "white",
-                "ls": "",
-            }
+            face = color if precision == "fp32" else "white"
+            style = {"marker": marker or "*", "color": color, "markerfacecolor": face, "ls": ""}
             each = runs[(runs.method == method) & (runs.precision == precision)]
             ax.plot(each[cost], each.test_accuracy, alpha=0.35, **style | {"markersize": 2.5})
             ax.plot(own[cost], own.test_accuracy, label=name if precision == "fp32" else None, **style)

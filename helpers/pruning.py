@@ -674,7 +674,8 @@ def shares_at_loss(
 
     Between the scan's amounts the loss is interpolated; at 100 % it is taken to be all of the accuracy.
     """
-    check_fraction("dense_accuracy", dense_accuracy)
+    known = is_number(dense_accuracy) and 0 <= dense_accuracy <= 1
+    check(known, "dense_accuracy", dense_accuracy, "the whole network's, in 0..1")
     if missing := [name for name in names if name not in scan]:
         raise ValueError(f"scan: lacks {', '.join(missing)}; scan the network that it is for")
     if wrong := [name for name in names if len(scan[name]) != len(amounts)]:

@@ -164,7 +164,9 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[str, T
                 a.fixed |= b.fixed
                 groups.remove(b)
                 tensors = {other: (a if own is b else own, *rest) for other, (own, *rest) in tensors.items()}
-            tensors[node] = (a, None if steady_a is None or steady_b is None else steady_a + steady_b, 1)
+            if steady_a is None or steady_b is None:
+                raise SurgeryError(f"{node.name}: adds to the images themselves; use Torch-Pruning for such networks")
+            tensors[node] = (a, steady_a + steady_b, 1)
         elif call in _NORMALISE and group.channels == 0:
             tensors[node] = inputs[0]
         else:

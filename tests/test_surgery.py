@@ -333,7 +333,7 @@ class Nowhere(Criterion):
         (lambda m: prune_channels(m, 0.5, Nowhere), r"criterion: 8 scores of conv1 are NaN"),
         (lambda m: drop_blocks(m, 3), r"names=3: must be the name of a residual block, or a list"),
         (lambda m: bridge_layer(m, IMAGES), r"model='CifarNet': must be a SimpleNet"),
-        (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}), r"dense_accuracy=None: must be a fraction"),
+        (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}), r"dense_accuracy=None: must be the whole network's"),
         (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}, 0.9), r"scan: lacks stage1.conv, "),
         (
             lambda m: widths_for_macs(m, 0.5, dict.fromkeys(channel_groups(m), [0.9]), 0.9),
@@ -380,6 +380,25 @@ class Concatenates(nn.Module):
         return torch.cat([self.a(x), self.b(x)], 1)
 
 
+class AddsImages(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.a(x + x / 2)
+
+
+class UsesItsBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("constant", torch.ones(1, 3, 1, 1))
+        self.a = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.a(x) + self.a(self.constant)
+
+
 class Branches(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -397,6 +416,8 @@ class Branches(nn.Module):
         (Concatenates(), "channels cannot be followed through cat; use Torch-Pruning"),
         (nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), "a convolution in groups"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)), "followed through GroupNorm"),
+        (AddsImages(), "add: adds to the images themselves; use Torch-Pruning"),
+        (UsesItsBuffer(), "a_1: works on something else than the input; use Torch-Pruning"),
         (Branches(), "its forward pass cannot be traced"),
     ],
 )
