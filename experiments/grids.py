@@ -103,18 +103,19 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 
 def depth_width(seeds: Iterable[int]) -> list[dict]:
-    """Uniform, guided and from-scratch widths at three shares of the MACs (width 0.5); depth against width (width 1.0, three seeds).
+    """Depth against width (width 1.0, three seeds); uniform, guided and from-scratch widths at three shares of the MACs (width 0.5).
 
-    Those that have to be as fast as others come last: they are best measured with `--jobs 1`, on a quiet machine.
+    Seed by seed: what is left when it is stopped are whole seeds, which may be measured elsewhere. Networks that have to be as
+    fast as others are best measured on a quiet machine.
     """
     seeds = list(seeds)
     common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": ""}
+    arms = ("depth", "width, equal MACs", "width, equal latency")
+    large = [(1.0, "dense", "", 0), *((1.0, method, "", k) for k in (1, 2, 3) for method in arms)]
     shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
     scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
-    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs")]
-    three = [*scratch, *blocks, (1.0, "dense", "", 0)]
-    every = [(seed, *kind) for seed in seeds for kind in [(0.5, "dense", "", 0), *shares, *(three if seed < 3 else [])]]
-    every += [(seed, 1.0, "width, equal latency", "", k) for seed in seeds if seed < 3 for k in (1, 2, 3)]
+    every = [(seed, *kind) for seed in seeds if seed < 3 for kind in large]
+    every += [(seed, *kind) for seed in seeds for kind in [(0.5, "dense", "", 0), *shares, *(scratch if seed < 3 else [])]]
     return [
         common
         | {"width": width, "method": method, "share": share, "blocks": k, "seed": seed}

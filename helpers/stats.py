@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from .data import check
@@ -26,6 +27,16 @@ class Estimate(NamedTuple):
         """Half the width of the interval."""
         return (self.high - self.low) / 2
 
+    def in_points(self, digits: int = 1) -> str:
+        """A difference of accuracies in points, with its interval.
+
+        Example:
+            >>> Estimate(0.012, -0.001, 0.025, n=5).in_points()
+            '+1.2 (-0.1 to +2.5)'
+        """
+        mean, low, high = (round(100 * value, digits) + 0.0 for value in (self.mean, self.low, self.high))  # no "-0.0"
+        return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
 
 def _sample(name: str, values: Sequence[float]) -> np.ndarray:
     values = np.asarray(values, dtype=float)
@@ -35,6 +46,8 @@ def _sample(name: str, values: Sequence[float]) -> np.ndarray:
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
+    if isinstance(a, pd.Series) and isinstance(b, pd.Series):
+        a, b = a.align(b, join="inner")
     a, b = _sample("a", a), _sample("b", b)
     if len(a) != len(b):
         raise ValueError(f"b: has {len(b)} values, must have as many as a ({len(a)}): they are paired by seed")
@@ -63,6 +76,8 @@ def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean of a - b over pairs (the same seed in both), with confidence interval and paired t-test.
+
+    Series of pandas are paired by their index, over what both hold; other sequences by place.
 
     Example:
         >>> paired_difference([3.0, 4.0, 6.0], [1.0, 3.0, 4.0]).n

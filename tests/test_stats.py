@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from helpers.stats import equivalence, holm, mean_ci, paired_difference
+from helpers.stats import Estimate, equivalence, holm, mean_ci, paired_difference
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=20)
@@ -26,6 +27,21 @@ def test_paired_difference_by_hand():
     result = paired_difference([5, 4, 9], [3, 3, 6])
     assert result.mean == 2 and result.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
     assert result.p == pytest.approx(1 - 2 * math.sqrt(3) / math.sqrt(14), rel=1e-9)
+
+
+def test_series_are_paired_by_their_index():
+    """Rows of a sweep come as they finish: the order says nothing, and one arm may lack a seed."""
+    a, b = pd.Series({0: 5.0, 1: 4.0, 2: 9.0, 3: 1.0}), pd.Series({2: 6.0, 0: 3.0, 1: 3.0})
+    assert paired_difference(a, b) == paired_difference([5, 4, 9], [3, 3, 6])
+    assert equivalence(a, b, bound=9) == equivalence([5, 4, 9], [3, 3, 6], bound=9)
+    with pytest.raises(ValueError, match="two or more finite numbers"):
+        paired_difference(a, pd.Series({7: 1.0, 8: 2.0}))
+
+
+def test_a_difference_in_points():
+    assert paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).in_points() == "+0.0 (+0.0 to +0.0)"
+    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points(2) == "-0.04 (-1.09 to +1.00)"
+    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points() == "+0.0 (-1.1 to +1.0)"
 
 
 def test_holm_by_hand():
