@@ -5,7 +5,7 @@ import gzip
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import joblib
@@ -45,7 +45,7 @@ from helpers.surgery import (
     shrink,
     widths_for_macs,
 )
-from helpers.sweeps import ResultsError
+from helpers.sweeps import ResultsError, read_rows
 from helpers.training import History, autocast, eval_mode, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DEPLOYED_SEEDS = 3
@@ -234,30 +234,26 @@ def _pruned_and_finetuned(configuration: dict, data: Dataset) -> tuple[CifarNet,
 
 
 def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
-    """Make the seed's dense network narrower or shallower, fine-tune it, and measure accuracy, size and speed.
+    """Make the seed's dense network narrower or shallower, fine-tune it, and measure accuracy and size.
 
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
     accuracy stays highest; "width, equal MACs" is uniform and as large as "depth", "width, equal latency" nearly uniform and
-    as fast (at batch 256). Latencies in fp32: the network, the dense one and (as `reference_latency_ms`) the one of "depth" take turns.
-    Accuracies before are those of the carried-over weights, and empty from scratch.
+    as fast (see `as_fast_as`). Accuracies before are those of the carried-over weights, and empty from scratch.
     """
-    method, share, seed = configuration["method"], configuration["share"], configuration["seed"]
+    method, seed = configuration["method"], configuration["seed"]
     whole, row = _from_dense(configuration, data)
-    model, few, dropped, shallow = copy.deepcopy(whole), data.val.subset(SCAN_IMAGES), [], None
-    if configuration["blocks"]:
-        without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
-        dropped = sorted(without, key=without.get, reverse=True)[: configuration["blocks"]]
-        shallow = drop_blocks(model, dropped)
-        share = count_macs(shallow) / count_macs(model)
+    dropped, shallow = _without_blocks(whole, configuration["blocks"], data)
     if method == "depth":
         model = copy.deepcopy(shallow)
     elif method == "width, equal latency":
-        model = _as_fast_as(shallow, whole)
-    elif method != "dense":
-        scan = (channel_scan(model, few), evaluate(model, few).accuracy) if method == "width, guided" else ()
-        prune_channels(model, widths_for_macs(model, share, *scan))
-        model = shrink(model)
+        model = narrowed_by(whole, _known_width(whole, dropped) or as_fast_as(shallow, whole))
+    elif method == "dense":
+        model = copy.deepcopy(whole)
+    else:
+        few, share = data.val.subset(SCAN_IMAGES), configuration["share"] or count_macs(shallow) / count_macs(whole)
+        scan = (channel_scan(whole, few), evaluate(whole, few).accuracy) if method == "width, guided" else ()
+        model = narrowed_by(whole, widths_for_macs(whole, share, *scan))
     row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
     if method == "from scratch":
         _start_again(model, seed)
@@ -265,55 +261,69 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     recipe = {name: configuration[name] for name in ("epochs", "lr", "seed")}
     row |= _after(model, data, train(model, data, validate=False, progress=False, **recipe))
     _keep(model, configuration, data)
-    for size in (1, 256):
-        own, dense, *reference = latencies([model, whole] + [shallow] * (shallow is not None), size, turns=11 if shallow else 7)
-        row |= {f"latency_ms_{size}": round(own.median, 4), f"latency_iqr_ms_{size}": round(own.iqr, 4)}
-        row[f"dense_latency_ms_{size}"] = round(dense.median, 4)
     return row | {
         "achieved_sparsity": round(1 - sparsity(model).size / sparsity(whole).size, 6),
         "macs": count_macs(model), "dense_macs": count_macs(whole), "parameters": sum(p.numel() for p in model.parameters()),
-        "dropped": " ".join(dropped), "reference_macs": count_macs(shallow) if reference else "",
-        "reference_latency_ms": round(reference[0].median, 4) if reference else "",
-        "threads": torch.get_num_threads(), "precision": "fp32",
+        "dropped": " ".join(dropped), "reference_macs": count_macs(shallow) if configuration["blocks"] else "",
     }  # fmt: skip
 
 
-def _as_fast_as(reference: nn.Module, model: nn.Module) -> nn.Module:
-    """`model` with narrower layers, as fast as `reference` at batch 256: by bisection (at batch 64), then timed again.
+def _without_blocks(model: CifarNet, count: int, data: Dataset) -> tuple[list[str], CifarNet]:
+    """The names of the `count` blocks without which validation accuracy stays highest, and the network without them."""
+    few = data.val.subset(SCAN_IMAGES)
+    without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)} if count else {}
+    dropped = sorted(without, key=without.get, reverse=True)[:count]
+    return dropped, drop_blocks(model, dropped) if count else model
+
+
+def narrowed_by(model: nn.Module, amounts: dict[str, float]) -> nn.Module:
+    """A copy without so many channels of each group (shares or counts)."""
+    narrow = copy.deepcopy(model)
+    prune_channels(narrow, amounts)
+    return shrink(narrow)
+
+
+def _known_width(model: CifarNet, dropped: list[str]) -> dict[str, int]:
+    """The width that benchmarks/depth_width_speed.py has found to be as fast as the model without these blocks, if it has."""
+    for row in read_rows(REPOSITORY / "results" / "depth_width_speed.csv"):
+        if row["removed"] and row["width"] == str(model.width) and row["dropped"].split() == sorted(dropped):
+            return {name: int(count) for name, count in (pair.split(":") for pair in row["removed"].split())}
+    return {}
+
+
+def as_fast_as(reference: nn.Module, model: nn.Module) -> dict[str, int]:
+    """How many channels of each group `model` has to lose to be as fast as `reference`: by bisection, then timed again.
 
     All groups of channels become narrower by the same share, in steps of 5 % that they take one after another. Processors
     work on blocks of channels, so that one group's step can pass by the time that is looked for: then that group waits
-    before this step, and the others go on.
+    before this step, and the others go on. Searched at batches of 64 images, accepted at 256.
     """
-    names, waits = list(channel_groups(model)), {}
-    last = 18 * len(names)
+    groups, waits = channel_groups(model), {}
+    last = 18 * len(groups)
 
-    def narrowed(place: int) -> nn.Module:
-        steps, ahead = divmod(place, len(names))
-        narrow = copy.deepcopy(model)
-        taken = {name: min(steps + (k < ahead), waits.get(name, last)) for k, name in enumerate(names)}
-        prune_channels(narrow, {name: 0.05 * count for name, count in taken.items()})
-        return shrink(narrow)
+    def amounts(place: int) -> dict[str, int]:
+        steps, ahead = divmod(place, len(groups))
+        taken = {name: min(steps + (k < ahead), waits.get(name, last)) for k, name in enumerate(groups)}
+        return {name: round(0.05 * count * groups[name].channels) for name, count in taken.items()}
 
-    def off(networks: list[nn.Module], turns: int, size: int = 256) -> list[float]:
+    def off(places: Iterable[int], size: int, turns: int) -> list[float]:
+        networks = [narrowed_by(model, amounts(place)) for place in places]
         *ours, theirs = latencies([*networks, reference], size, turns=turns)
-        return [latency.median / theirs.median - 1 for latency in ours]
+        return [latency.relative_to(theirs) - 1 for latency in ours]
 
     for _ in range(5):
         low, high = 0, last
         while high - low > 1:
             middle = (low + high) // 2
-            [found] = off([narrowed(middle)], turns=3, size=64)
-            low, high = (middle, high) if found > 0 else (low, middle)
-        places = range(max(0, low - 3), min(last, low + 5))
-        near = [narrowed(place) for place in places]
-        times = off(near, turns=5)
-        best = near[np.abs(times).argmin()]
-        if abs(off([best], turns=11)[0]) <= SAME_TIME:
-            return best
-        steps, group = divmod(places[np.diff(times).argmin()], len(names))
-        waits.setdefault(names[group], steps)
-    raise ResultsError("no width is as fast as this depth: the times are too noisy; start the grid again on a quieter machine")
+            low, high = (middle, high) if off([middle], 64, turns=7)[0] > 0 else (low, middle)
+        near = range(max(0, low - 3), min(last, low + 5))
+        found = off(near, 64, turns=15)
+        best = near[np.abs(found).argmin()]
+        if abs(off([best], 256, turns=15)[0]) <= SAME_TIME:
+            return amounts(best)
+        steps, group = divmod(near[np.diff(found).argmin()], len(groups))
+        waits.setdefault(list(groups)[group], steps)
+    raise ResultsError("no width is as fast as this depth: the times are too noisy; start again on a quieter machine")
 
 
 def _start_again(model: nn.Module, seed: int) -> None:

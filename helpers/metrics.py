@@ -6,6 +6,7 @@ Introduced in notebook 05.
 import copy
 import io
 import logging
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -27,11 +28,16 @@ from torch.utils import benchmark  # noqa: E402
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a batch: median and interquartile range of repeated runs."""
+    """Milliseconds a batch: median and interquartile range of repeated runs; `times` are those of each turn."""
 
     median: float
     iqr: float
     batch_size: int
+    times: tuple[float, ...] = ()
+
+    def relative_to(self, other: "Latency") -> float:
+        """This time as a share of another's, with which it took turns: the median over the turns, in which drift cancels."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.times, other.times, strict=True))
 
     def __repr__(self) -> str:
         return f"{self.median:.2f} ms (IQR {self.iqr:.2f})"
@@ -132,9 +138,10 @@ def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int =
     check_whole("turns", turns, 2)
     timers = [benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in runs]
     calls = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
-    times = [[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)]
-    quartiles = torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
-    return [Latency(median, high - low, batch_size) for low, median, high in quartiles]
+    times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)])
+    quartiles = times.quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
+    found = zip(quartiles, times.T.tolist(), strict=True)
+    return [Latency(median, high - low, batch_size, tuple(own)) for (low, median, high), own in found]
 
 
 def _forward_pass(model: nn.Module, batch_size: int, precision: str) -> Callable[[], None]:

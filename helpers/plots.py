@@ -348,13 +348,12 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     return fig
 
 
-def depth_vs_width(rows: pd.DataFrame) -> Figure:
-    """Test accuracy of narrower and shallower networks.
+def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
+    """Test accuracy of narrower and shallower networks: rows of `depth_width`, and of `depth_width_speed`.
 
     Left: widths by the share of the MACs that is gone, after fine-tuning and before it. Right: depth against width by their
-    share of the dense network's time for 256 images; a grey line joins those that belong together (as many blocks, or as
-    many MACs or milliseconds). Narrower networks took turns with the shallower one of their seed: so their time is its time,
-    times theirs against it.
+    share of the dense network's time for 256 images, with which they took turns; a grey line joins those that belong together
+    (as many blocks, or as many MACs or milliseconds).
     """
     fig, axes = plt.subplot_mosaic([["after", "large"], ["before", "large"]], figsize=(9.7, 5.8), height_ratios=(3, 2))
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
@@ -370,11 +369,10 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
     axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
 
-    time = large.latency_ms_256 / large.dense_latency_ms_256
-    shallow = time[large.method == "depth"].set_axis(large[large.method == "depth"].set_index(["seed", "blocks"]).index)
-    of_seed = large.join(shallow.rename("time"), on=["seed", "blocks"]).time
-    narrow = large.method.str.startswith("width")
-    large = large.assign(time=time.mask(narrow, of_seed * large.latency_ms_256 / large.reference_latency_ms))
+    timed = times[times.batch_size == 256].set_index(["dropped", "network"]).share_of_dense.rename("time")
+    sets = large.dropped.fillna("").map(lambda names: " ".join(sorted(names.split())))
+    large = large.assign(dropped=sets).join(timed, on=["dropped", "method"])
+    large["time"] = large.time.where(large.method != "dense", 1.0)
     arms, ax = ("width, equal MACs", "depth", "width, equal latency"), axes["large"]
     means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):
@@ -399,7 +397,7 @@ def depth_vs_width(rows: pd.DataFrame) -> Figure:
     ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2)
     for place in ("after", "large"):
         axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
-    how = f"{int(rows.threads.iloc[0])} thread{'s' if rows.threads.iloc[0] > 1 else ''}, {rows.precision.iloc[0]}"
+    how = f"times: {int(times.threads.iloc[0])} thread{'s' if times.threads.iloc[0] > 1 else ''}, {times.precision.iloc[0]}"
     fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10)
     return fig
 

@@ -9,7 +9,7 @@ from experiments import runs
 from experiments.grids import GRIDS
 from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_results, seed_everything
 from helpers.data import REPOSITORY
-from helpers.metrics import Latency, latencies
+from helpers.metrics import Latency, count_macs, latencies
 from helpers.sweeps import COLUMNS, ResultsError, run_one
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
@@ -79,7 +79,6 @@ RUNS = {
     "widths from scratch": ("depth_width", {"method": "from scratch", "share": 0.5}),
     "depth": ("depth_width", {"method": "depth", "blocks": 2}),
     "as large as depth": ("depth_width", {"method": "width, equal MACs", "blocks": 2}),
-    "as fast as depth": ("depth_width", {"method": "width, equal latency", "blocks": 2}),
     "cut by hand": ("by_hand", {"method": "width"}),
     "bridged by hand": ("by_hand", {"method": "depth"}),
 }
@@ -88,14 +87,10 @@ RUNS = {
 @pytest.mark.parametrize("kind", RUNS)
 def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
     monkeypatch.setattr(runs, "SCAN_IMAGES", 40)
-    monkeypatch.setattr(runs, "SAME_TIME", 10)  # a network of few channels, timed beside other tests
     rates = []
     for function in (runs.train, runs.prune_iteratively):
         told = lambda *args, real=function, **recipe: rates.append(recipe["lr"]) or real(*args, **recipe)  # noqa: E731
         monkeypatch.setattr(runs, function.__name__, told)
-    timed = []
-    noted = lambda models, *args, **options: timed.extend(models) or latencies(models, *args, **options)  # noqa: E731
-    monkeypatch.setattr(runs, "latencies", noted)
     name, wanted = RUNS[kind]
     grid, configuration = GRIDS[name], one(name, **wanted)
     row = run_one(grid.run, configuration, "digits")
@@ -103,7 +98,6 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
     assert rates[-1:] == ([row["lr"]] if configuration["epochs"] else [])  # the row states the rate that it was trained with
     assert 0 <= row["val_accuracy"] <= 1 and 0 <= row["test_accuracy"] <= 1
     assert row["steps"] == round(configuration["epochs"] * 22)
-    assert not any(prune.is_pruned(network) for network in timed)  # masks take time of their own
     if "from scratch" in row["method"]:
         assert row["accuracy_before"] == ""
     if "train_seconds" in row:
@@ -113,6 +107,26 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
         assert abs(row["achieved_sparsity"] - configuration["target_sparsity"]) < close
     if configuration.get("share"):
         assert row["macs"] / row["dense_macs"] == pytest.approx(configuration["share"], rel=0.08)  # few channels here
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_width_as_fast_as_a_depth(monkeypatch, known):
+    """Taken from the benchmark's rows where these hold one for the same blocks, else searched for."""
+    monkeypatch.setattr(runs, "SCAN_IMAGES", 40)
+    monkeypatch.setattr(runs, "SAME_TIME", 10)  # a network of few channels, timed beside other tests
+    timed, configuration = [], one("depth_width", method="width, equal latency", blocks=2)
+    noted = lambda models, *args, **options: timed.extend(models) or latencies(models, *args, **options)  # noqa: E731
+    monkeypatch.setattr(runs, "latencies", noted)
+    depth = run_one(runs.cut_and_finetune, configuration | {"method": "depth"}, "digits")
+    row = {"width": "0.15", "dropped": " ".join(sorted(depth["dropped"].split()))}
+    others = [row | {"removed": ""}, row | {"width": "1.0", "removed": "conv1:20"}, row | {"dropped": "", "removed": "conv1:1"}]
+    ours = [row | {"removed": "conv1:1 stage1.conv:2"}] if known else []
+    monkeypatch.setattr(runs, "read_rows", lambda path: others + ours)
+    found = run_one(runs.cut_and_finetune, configuration, "digits")
+    assert found["dropped"] == depth["dropped"] and found["reference_macs"] == depth["macs"]
+    assert bool(timed) != known and not any(prune.is_pruned(network) for network in timed)  # masks take time of their own
+    if known:
+        assert found["macs"] == count_macs(runs.narrowed_by(CifarNet(0.15).eval(), {"conv1": 1, "stage1.conv": 2}))
 
 
 def test_deploy_measures_networks_that_exist(monkeypatch, tmp_path):
@@ -168,7 +182,8 @@ def timed_by_macs(monkeypatch):
             return sum(whole_blocks)
 
         def latencies(models, size, turns=7):
-            return [Latency(macs(m) / 1e6 * rng.normal(1, noise / turns**0.5), 0.0, size) for m in models]
+            times = [macs(m) / 1e6 * rng.normal(1, noise, turns) for m in models]
+            return [Latency(float(np.median(own)), 0.0, size, tuple(own)) for own in times]
 
         monkeypatch.setattr(runs, "latencies", latencies)
         return macs
@@ -182,28 +197,34 @@ def test_a_network_as_fast_as_another(timed_by_macs, blocks):
     shallow = runs.drop_blocks(model, ["stage1.block1"] if blocks == 1 else ["stage2.block2", "stage3.block1", "stage3.block2"])
     for seed in range(3):
         macs = timed_by_macs(noise=0.02, seed=seed, blocks=blocks)
-        assert macs(runs._as_fast_as(shallow, model)) / macs(shallow) == pytest.approx(1, abs=0.08)
+        found = runs.narrowed_by(model, runs.as_fast_as(shallow, model))
+        assert macs(found) / macs(shallow) == pytest.approx(1, abs=0.08)
 
 
 def test_no_width_is_passed_off_as_equally_fast(timed_by_macs):
     timed_by_macs(noise=3.0)
     model = runs.CifarNet(0.15).eval()
-    with pytest.raises(ResultsError, match="start the grid again on a quieter machine"):
+    with pytest.raises(ResultsError, match="start again on a quieter machine"):
         for _ in range(20):
-            runs._as_fast_as(runs.drop_blocks(model, ["stage1.block1"]), model)
+            runs.as_fast_as(runs.drop_blocks(model, ["stage1.block1"]), model)
 
 
-@pytest.mark.skipif(not (REPOSITORY / "results" / "depth_width.csv").exists(), reason="not measured yet")
 def test_networks_that_are_called_equal_are():
     rows = read_results("depth_width")
-    asked, same_macs, same_time = (
-        rows[rows.share > 0],
-        *(rows[rows.method == f"width, equal {what}"] for what in ("MACs", "latency")),
-    )
-    assert asked.empty or (asked.macs / asked.dense_macs / asked.share - 1).abs().max() <= 0.03
-    assert same_macs.empty or (same_macs.macs / same_macs.reference_macs - 1).abs().max() <= 0.03
-    times = same_time.latency_ms_256 / same_time.reference_latency_ms - 1
-    assert times.empty or times.groupby(same_time.blocks).mean().abs().max() <= runs.SAME_TIME
+    asked, same_macs = rows[rows.share > 0], rows[rows.method == "width, equal MACs"]
+    assert (asked.macs / asked.dense_macs / asked.share - 1).abs().max() <= 0.03
+    assert (same_macs.macs / same_macs.reference_macs - 1).abs().max() <= 0.03
+
+
+@pytest.mark.skipif(not (REPOSITORY / "results" / "depth_width_speed.csv").exists(), reason="not measured yet")
+def test_widths_that_are_as_fast_are_those_that_were_trained():
+    rows, times = read_results("depth_width"), read_results("depth_width_speed")
+    at_256 = times[times.batch_size == 256]
+    same_time = at_256.share_of_depth[at_256.network == "width, equal latency"]
+    assert len(same_time) and (same_time - 1).abs().max() <= runs.SAME_TIME
+    trained = rows[rows.method == "width, equal latency"]
+    timed = at_256[at_256.network == "width, equal latency"].set_index("dropped").macs
+    assert all(timed[" ".join(sorted(names.split()))] == macs for names, macs in zip(trained.dropped, trained.macs, strict=True))
 
 
 def test_what_is_watched_on_the_way():

@@ -100,9 +100,17 @@ def test_networks_that_are_compared_take_turns(monkeypatch):
     )
 
 
+def test_a_share_is_taken_turn_by_turn():
+    """A slow turn is slow for both: 2 : 1 in each, whatever the medians."""
+    one, two = Latency(3.0, 0.0, 1, (2.0, 20.0, 4.0)), Latency(1.0, 0.0, 1, (1.0, 10.0, 2.0))
+    assert one.relative_to(two) == 2 and two.relative_to(one) == 0.5
+    with pytest.raises(ValueError):
+        one.relative_to(Latency(1.0, 0.0, 1, (1.0,)))
+
+
 def test_latencies_of_networks():
     found = latencies([CifarNet(0.1), CifarNet(0.2)], 2, turns=2)
-    assert len(found) == 2 and all(entry.median > 0 and entry.iqr >= 0 and entry.batch_size == 2 for entry in found)
+    assert len(found) == 2 and all(entry.median > 0 and entry.iqr >= 0 and len(entry.times) == 2 for entry in found)
     with pytest.raises(ValueError, match="turns=1: must be a whole number of 2 or more"):
         latencies([CifarNet(0.1)], turns=1)
 

@@ -48,7 +48,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "criteria": (("criteria",), plots.criteria),
     "scopes": (("criteria",), plots.scopes),
     "sensitivity": (("sensitivity",), plots.sensitivity),
-    "depth_vs_width": (("depth_width",), plots.depth_vs_width),
+    "depth_vs_width": (("depth_width", "depth_width_speed"), plots.depth_vs_width),
     "gradual_pruning": (("gradual_pruning",), plots.gradual_pruning),
     "pareto": (("deploy",), plots.pareto),
     "mask_patterns": ((), mask_patterns),
@@ -58,7 +58,8 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
 
 def lacking(name: str, results: Path = REPOSITORY / "results") -> list[str]:
     """Which grids of a figure are not finished in the folder `results`, and how far they are."""
-    counts = {source: (len(read_rows(results / f"{source}.csv")), len(GRIDS[source].everything)) for source in FIGURES[name][0]}
+    wanted = {source: len(GRIDS[source].everything) if source in GRIDS else 1 for source in FIGURES[name][0]}
+    counts = {source: (len(read_rows(results / f"{source}.csv")), runs) for source, runs in wanted.items()}
     return [f"{source} has {rows} of {wanted} runs" for source, (rows, wanted) in counts.items() if rows < wanted]
 
 
