@@ -35,7 +35,6 @@ DEPLOYED = (
 CUT = (
     "epochs", "share", "blocks", "dropped", "macs", "dense_macs", "reference_macs", "parameters", "test_accuracy_before",
 )  # fmt: skip
-FAST_BLOCKS = (2, 3)  # blocks fewer for which a narrower network has to be as fast; one saves little time
 
 
 def sparsity_curve(seeds: Iterable[int]) -> list[dict]:
@@ -104,13 +103,11 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 def depth_width(seeds: Iterable[int]) -> list[dict]:
     """Depth against width (width 1.0, three seeds); uniform, guided and from-scratch widths at three shares of the MACs (width 0.5).
 
-    Seed by seed: what is there when it is stopped are whole seeds, and the rest may be measured elsewhere. Widths that are as fast
-    as a depth come from benchmarks/depth_width_speed.py; where it has none, they are searched for, for which a quiet machine is best.
+    Seed by seed: what is there when it is stopped are whole seeds, and the rest may be measured elsewhere.
     """
     seeds = list(seeds)
     common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": ""}
-    blocks = [(1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs")]
-    large = [(1.0, "dense", "", 0), *blocks, *((1.0, "width, equal latency", "", k) for k in FAST_BLOCKS)]
+    large = [(1.0, "dense", "", 0), *((1.0, method, "", k) for k in (1, 2, 3) for method in ("depth", "width, equal MACs"))]
     shares = [(0.5, method, share, 0) for share in (0.5, 0.25, 0.75) for method in ("width, uniform", "width, guided")]
     scratch = [(0.5, "from scratch", share, 0) for share in (0.5, 0.25, 0.75)]
     every = [(seed, *kind) for seed in seeds if seed < 3 for kind in large]

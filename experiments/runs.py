@@ -5,17 +5,16 @@ import gzip
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import prune
 
 from helpers.data import REPOSITORY, Dataset, Split
-from helpers.metrics import count_macs, latencies
+from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.pruning import (
     GradientPruning,
@@ -35,21 +34,10 @@ from helpers.pruning import (
 )
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
-from helpers.surgery import (
-    bridge_layer,
-    channel_groups,
-    channel_scan,
-    drop_blocks,
-    prune_channels,
-    residual_blocks,
-    shrink,
-    widths_for_macs,
-)
-from helpers.sweeps import ResultsError, read_rows
+from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, autocast, eval_mode, evaluate, seed_everything, steps_in, to_float, train, trained
 
 DEPLOYED_SEEDS = 3
-SAME_TIME = 0.05  # by how much the time of "width, equal latency" may differ from that of "depth"
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake
 CONFOUND_LEVELS = (0.8, 0.9, 0.95)
 DENSE_EPOCHS = 8  # of every grid's dense starting networks
@@ -238,16 +226,14 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
 
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
-    accuracy stays highest; "width, equal MACs" is uniform and as large as "depth", "width, equal latency" nearly uniform and
-    as fast (see `as_fast_as`). Accuracies before are those of the carried-over weights, and empty from scratch.
+    accuracy stays highest; "width, equal MACs" is uniform and as large as "depth". Accuracies before are those of the
+    carried-over weights, and empty from scratch. How fast they are says benchmarks/depth_width_speed.py.
     """
     method, seed = configuration["method"], configuration["seed"]
     whole, row = _from_dense(configuration, data)
     dropped, shallow = _without_blocks(whole, configuration["blocks"], data)
     if method == "depth":
         model = copy.deepcopy(shallow)
-    elif method == "width, equal latency":
-        model = narrowed_by(whole, _known_width(whole, dropped) or as_fast_as(shallow, whole))
     elif method == "dense":
         model = copy.deepcopy(whole)
     else:
@@ -281,49 +267,6 @@ def narrowed_by(model: nn.Module, amounts: dict[str, float]) -> nn.Module:
     narrow = copy.deepcopy(model)
     prune_channels(narrow, amounts)
     return shrink(narrow)
-
-
-def _known_width(model: CifarNet, dropped: list[str]) -> dict[str, int]:
-    """The width that benchmarks/depth_width_speed.py has found to be as fast as the model without these blocks, if it has."""
-    for row in read_rows(REPOSITORY / "results" / "depth_width_speed.csv"):
-        if row["removed"] and row["width"] == str(model.width) and row["dropped"].split() == sorted(dropped):
-            return {name: int(count) for name, count in (pair.split(":") for pair in row["removed"].split())}
-    return {}
-
-
-def as_fast_as(reference: nn.Module, model: nn.Module) -> dict[str, int]:
-    """How many channels of each group `model` has to lose to be as fast as `reference`: by bisection, then timed again.
-
-    All groups of channels become narrower by the same share, in steps of 5 % that they take one after another. Processors
-    work on blocks of channels, so that one group's step can pass by the time that is looked for: then that group waits
-    before this step, and the others go on. Searched at batches of 64 images, accepted at 256.
-    """
-    groups, waits = channel_groups(model), {}
-    last = 18 * len(groups)
-
-    def amounts(place: int) -> dict[str, int]:
-        steps, ahead = divmod(place, len(groups))
-        taken = {name: min(steps + (k < ahead), waits.get(name, last)) for k, name in enumerate(groups)}
-        return {name: round(0.05 * count * groups[name].channels) for name, count in taken.items()}
-
-    def off(places: Iterable[int], size: int, turns: int) -> list[float]:
-        networks = [narrowed_by(model, amounts(place)) for place in places]
-        *ours, theirs = latencies([*networks, reference], size, turns=turns)
-        return [latency.relative_to(theirs) - 1 for latency in ours]
-
-    for _ in range(5):
-        low, high = 0, last
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if off([middle], 64, turns=7)[0] > 0 else (low, middle)
-        near = range(max(0, low - 3), min(last, low + 5))
-        found = off(near, 64, turns=15)
-        best = near[np.abs(found).argmin()]
-        if abs(off([best], 256, turns=15)[0]) <= SAME_TIME:
-            return amounts(best)
-        steps, group = divmod(near[np.diff(found).argmin()], len(groups))
-        waits.setdefault(list(groups)[group], steps)
-    raise ResultsError("no width is as fast as this depth: the times are too noisy; start again on a quieter machine")
 
 
 def _start_again(model: nn.Module, seed: int) -> None:

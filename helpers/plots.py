@@ -135,7 +135,6 @@ METHODS = {  # label, colour, marker, line style
     "from scratch": ("the uniform widths, from scratch", "C7", "X", "--"),
     "depth": ("depth: without blocks", "C2", "^", "-"),
     "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
-    "width, equal latency": ("width: as fast as depth", "C4", "P", "-."),
     "masked": ("masked weights", "C0", "o", "-"),
 }
 
@@ -352,8 +351,7 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Test accuracy of narrower and shallower networks: rows of `depth_width`, and of `depth_width_speed`.
 
     Left: widths by the share of the MACs that is gone, after fine-tuning and before it. Right: depth against width by their
-    share of the dense network's time for 256 images, with which they took turns; a grey line joins those that belong together
-    (as many blocks, or as many MACs or milliseconds).
+    share of the dense network's time for 256 images, with which they took turns; a grey line joins those with as many MACs.
     """
     fig, axes = plt.subplot_mosaic([["after", "large"], ["before", "large"]], figsize=(9.7, 5.8), height_ratios=(3, 2))
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
@@ -369,15 +367,14 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
     axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
 
-    timed = times[times.batch_size == 256].set_index(["dropped", "network"]).share_of_dense.rename("time")
+    timed = times[times.batch_size == 256].set_index(["dropped", "method"]).share_of_dense.rename("time")
     sets = large.dropped.fillna("").map(lambda names: " ".join(sorted(names.split())))
     large = large.assign(dropped=sets).join(timed, on=["dropped", "method"])
-    large["time"] = large.time.where(large.method != "dense", 1.0)
-    arms, ax = ("width, equal MACs", "depth", "width, equal latency"), axes["large"]
+    arms, ax = ("width, equal MACs", "depth"), axes["large"]
     means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):
-        trio = means.loc[[(arm, k) for arm in arms if (arm, k) in means.index]]
-        ax.plot(trio.time, trio.test_accuracy, color="0.75", lw=1, zorder=1)
+        pair = means.loc[[(arm, k) for arm in arms]]
+        ax.plot(pair.time, pair.test_accuracy, color="0.75", lw=1, zorder=1)
         top = mean_ci(large.test_accuracy[(large.method == "depth") & (large.blocks == k)]).high
         ax.annotate(
             f"{k} block{'s' if k > 1 else ''} fewer", (means.time["depth", k], top), xytext=(0, 4), ha="center",

@@ -85,7 +85,6 @@ def cut_rows():
         (0.5, method, share, 0) for method in ("width, uniform", "width, guided", "from scratch") for share in (0.25, 0.5, 0.75)
     ]
     large = [(1.0, method, np.nan, k) for method in ("depth", "width, equal MACs") for k in (1, 2, 3)]
-    large += [(1.0, "width, equal latency", np.nan, k) for k in (2, 3)]
     points = [(*arm, seed) for arm in [(0.5, "dense", np.nan, 0), *small, (1.0, "dense", np.nan, 0), *large] for seed in range(3)]
     rows = pd.DataFrame(points, columns=["width", "method", "share", "blocks", "seed"]).assign(dataset="x")
     rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
@@ -96,11 +95,11 @@ def cut_rows():
 def cut_times():
     """Rows as benchmarks/depth_width_speed.py writes them, of invented networks."""
     rng = np.random.default_rng(2)
-    networks = ("dense", "depth", "width, equal MACs", "width, equal latency")
-    points = [(k, network, size) for k in (1, 2, 3) for network in networks for size in (1, 256)]
-    times = pd.DataFrame(points, columns=["blocks", "network", "batch_size"]).assign(threads=1, precision="fp32")
-    times["dropped"] = times.blocks.map(DROPPED)
-    return times.assign(share_of_dense=rng.uniform(0.2, 1, len(times)))
+    networks = [("dense", ""), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
+    times = pd.DataFrame(
+        [(*network, size) for network in networks for size in (1, 256)], columns=["method", "dropped", "batch_size"]
+    )
+    return times.assign(threads=1, precision="fp32", share_of_dense=rng.uniform(0.2, 1, len(times)))
 
 
 def test_depth_against_width_shows_the_means():
@@ -110,13 +109,12 @@ def test_depth_against_width_shows_the_means():
     drawn = next(bars for bars in after.containers if bars.get_label() == "width: the same share of each layer")
     assert drawn.lines[0].get_ydata() == pytest.approx(own[::-1].to_numpy()) and len(before.containers) == 2
     places = [(bars.lines[0].get_xdata()[0], bars.lines[0].get_ydata()[0]) for bars in right.containers]
-    shown = [(name, k) for name in ("depth", "width, equal MACs", "width, equal latency") for k in (1, 2, 3)]
-    shown.remove(("width, equal latency", 1))  # an arm that is not there
-    at_256 = times[times.batch_size == 256].set_index(["network", "blocks"]).share_of_dense
+    at_256 = times[times.batch_size == 256].set_index(["method", "dropped"]).share_of_dense
+    shown = [("dense", 0), *((method, k) for method in ("depth", "width, equal MACs") for k in (1, 2, 3))]
     for method, k in shown:
-        accuracy = rows.test_accuracy[(rows.method == method) & (rows.blocks == k)].mean()
-        assert any(place == pytest.approx((at_256[method, k], accuracy)) for place in places)
-    assert len(right.containers) == len(shown) + 1
+        accuracy = rows.test_accuracy[(rows.width == 1.0) & (rows.method == method) & (rows.blocks == k)].mean()
+        assert any(place == pytest.approx((at_256[method, DROPPED.get(k, "")], accuracy)) for place in places)
+    assert len(right.containers) == len(shown)
     assert {text.get_text() for text in right.texts} == {"1 block fewer", "2 blocks fewer", "3 blocks fewer"}
 
 

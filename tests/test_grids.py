@@ -1,16 +1,15 @@
 """Grids: every arm of a comparison gets the same, and every kind of run gives a row of the schema."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.utils import prune
 
+from benchmarks.depth_width_speed import networks_of
 from experiments import runs
 from experiments.grids import GRIDS
 from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_results, seed_everything
-from helpers.data import REPOSITORY
-from helpers.metrics import Latency, count_macs, latencies
-from helpers.sweeps import COLUMNS, ResultsError, run_one
+from helpers.metrics import count_macs
+from helpers.sweeps import COLUMNS, run_one
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
 
@@ -109,26 +108,6 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
         assert row["macs"] / row["dense_macs"] == pytest.approx(configuration["share"], rel=0.08)  # few channels here
 
 
-@pytest.mark.parametrize("known", [False, True])
-def test_a_width_as_fast_as_a_depth(monkeypatch, known):
-    """Taken from the benchmark's rows where these hold one for the same blocks, else searched for."""
-    monkeypatch.setattr(runs, "SCAN_IMAGES", 40)
-    monkeypatch.setattr(runs, "SAME_TIME", 10)  # a network of few channels, timed beside other tests
-    timed, configuration = [], one("depth_width", method="width, equal latency", blocks=2)
-    noted = lambda models, *args, **options: timed.extend(models) or latencies(models, *args, **options)  # noqa: E731
-    monkeypatch.setattr(runs, "latencies", noted)
-    depth = run_one(runs.cut_and_finetune, configuration | {"method": "depth"}, "digits")
-    row = {"width": "0.15", "dropped": " ".join(sorted(depth["dropped"].split()))}
-    others = [row | {"removed": ""}, row | {"width": "1.0", "removed": "conv1:20"}, row | {"dropped": "", "removed": "conv1:1"}]
-    ours = [row | {"removed": "conv1:1 stage1.conv:2"}] if known else []
-    monkeypatch.setattr(runs, "read_rows", lambda path: others + ours)
-    found = run_one(runs.cut_and_finetune, configuration, "digits")
-    assert found["dropped"] == depth["dropped"] and found["reference_macs"] == depth["macs"]
-    assert bool(timed) != known and not any(prune.is_pruned(network) for network in timed)  # masks take time of their own
-    if known:
-        assert found["macs"] == count_macs(runs.narrowed_by(CifarNet(0.15).eval(), {"conv1": 1, "stage1.conv": 2}))
-
-
 def test_deploy_measures_networks_that_exist(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
     grid = GRIDS["deploy"]
@@ -162,53 +141,6 @@ def test_variants_of_gradual_pruning(variant):
     assert row["val_accuracy"] != plain["val_accuracy"] or row["test_accuracy"] != plain["test_accuracy"]
 
 
-@pytest.fixture
-def timed_by_macs(monkeypatch):
-    """Latencies of a machine on which a MAC takes a nanosecond, give or take `noise`, and channels come in blocks."""
-
-    def on(noise=0.0, seed=0, blocks=1):
-        rng = np.random.default_rng(seed)
-
-        def macs(model):
-            whole_blocks, hooks = [], []
-            padded = lambda channels: -(-channels // blocks) * blocks  # noqa: E731
-            for layer in prunable_layers(model).values():
-                size = (
-                    layer.weight.numel() // layer.weight.shape[:2].numel() * np.prod([padded(n) for n in layer.weight.shape[:2]])
-                )
-                hooks.append(layer.register_forward_hook(lambda _, __, y, n=size: whole_blocks.append(n * y[0, 0].numel())))
-            model(torch.zeros(1, 3, 32, 32))
-            [hook.remove() for hook in hooks]
-            return sum(whole_blocks)
-
-        def latencies(models, size, turns=7):
-            times = [macs(m) / 1e6 * rng.normal(1, noise, turns) for m in models]
-            return [Latency(float(np.median(own)), 0.0, size, tuple(own)) for own in times]
-
-        monkeypatch.setattr(runs, "latencies", latencies)
-        return macs
-
-    return on
-
-
-@pytest.mark.parametrize("blocks", [1, 16])
-def test_a_network_as_fast_as_another(timed_by_macs, blocks):
-    model = runs.CifarNet(0.25 if blocks == 1 else 1.0).eval()
-    shallow = runs.drop_blocks(model, ["stage1.block1"] if blocks == 1 else ["stage2.block2", "stage3.block1", "stage3.block2"])
-    for seed in range(3):
-        macs = timed_by_macs(noise=0.02, seed=seed, blocks=blocks)
-        found = runs.narrowed_by(model, runs.as_fast_as(shallow, model))
-        assert macs(found) / macs(shallow) == pytest.approx(1, abs=0.08)
-
-
-def test_no_width_is_passed_off_as_equally_fast(timed_by_macs):
-    timed_by_macs(noise=3.0)
-    model = runs.CifarNet(0.15).eval()
-    with pytest.raises(ResultsError, match="start again on a quieter machine"):
-        for _ in range(20):
-            runs.as_fast_as(runs.drop_blocks(model, ["stage1.block1"]), model)
-
-
 def test_networks_that_are_called_equal_are():
     rows = read_results("depth_width")
     asked, same_macs = rows[rows.share > 0], rows[rows.method == "width, equal MACs"]
@@ -216,15 +148,16 @@ def test_networks_that_are_called_equal_are():
     assert (same_macs.macs / same_macs.reference_macs - 1).abs().max() <= 0.03
 
 
-@pytest.mark.skipif(not (REPOSITORY / "results" / "depth_width_speed.csv").exists(), reason="not measured yet")
-def test_widths_that_are_as_fast_are_those_that_were_trained():
-    rows, times = read_results("depth_width"), read_results("depth_width_speed")
-    at_256 = times[times.batch_size == 256]
-    same_time = at_256.share_of_depth[at_256.network == "width, equal latency"]
-    assert len(same_time) and (same_time - 1).abs().max() <= runs.SAME_TIME
-    trained = rows[rows.method == "width, equal latency"]
-    timed = at_256[at_256.network == "width, equal latency"].set_index("dropped").macs
-    assert all(timed[" ".join(sorted(names.split()))] == macs for names, macs in zip(trained.dropped, trained.macs, strict=True))
+def test_times_are_of_the_networks_that_were_trained():
+    dense = CifarNet().eval()
+    networks = networks_of(dense, ["stage2.block1", "stage2.block1 stage3.block2"])
+    assert set(networks) >= {("dense", ""), ("depth", "stage2.block1"), ("width, equal MACs", "stage2.block1 stage3.block2")}
+    rows = read_results("depth_width").query("width == 1.0")
+    for (method, dropped), network in networks.items():
+        alike = rows[
+            (rows.method == method) & (rows.dropped.fillna("").map(lambda names: " ".join(sorted(names.split()))) == dropped)
+        ]
+        assert len(alike) and (alike.macs == count_macs(network)).all()
 
 
 def test_what_is_watched_on_the_way():
