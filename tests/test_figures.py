@@ -29,11 +29,8 @@ def test_figures_are_byte_stable(drawn, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, sources in DRAWABLE.items() if sources])
 def test_a_changed_row_changes_the_figure(drawn, tmp_path, name):
-    for source in DRAWABLE[name]:
+    for source in set(DRAWABLE[name]) & set(GRIDS):
         rows = read_results(source)
-        if source not in GRIDS:  # times, which are measured and not trained
-            rows.to_csv(tmp_path / f"{source}.csv", index=False)
-            continue
         drawn_by_all = rows[(rows.method == "magnitude") & (rows.scope == "global")]
         shown = drawn_by_all if len(drawn_by_all) else rows
         rows.loc[shown.index[len(shown) // 2], ["accuracy_before", "test_accuracy", "test_accuracy_before"]] = 0.3

@@ -56,11 +56,16 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
 }
 
 
+def rows_of(source: str, results: Path) -> Path:
+    """The file behind a figure: rows of a grid lie in the folder `results`; times, which benchmarks measure, always in results/."""
+    return (results if source in GRIDS else REPOSITORY / "results") / f"{source}.csv"
+
+
 def lacking(name: str, results: Path = REPOSITORY / "results") -> list[str]:
-    """Which grids of a figure are not finished in the folder `results`, and how far they are."""
-    wanted = {source: len(GRIDS[source].everything) if source in GRIDS else 1 for source in FIGURES[name][0]}
-    counts = {source: (len(read_rows(results / f"{source}.csv")), runs) for source, runs in wanted.items()}
-    return [f"{source} has {rows} of {wanted} runs" for source, (rows, wanted) in counts.items() if rows < wanted]
+    """Which rows of a figure are not there to the end in the folder `results`, and how far they are."""
+    counts = {source: len(read_rows(rows_of(source, results))) for source in FIGURES[name][0]}
+    wanted = {source: len(GRIDS[source].everything) if source in GRIDS else 1 for source in counts}
+    return [f"{source} has {rows} of {wanted[source]} runs" for source, rows in counts.items() if rows < wanted[source]]
 
 
 def main(results: Path = REPOSITORY / "results", images: Path = REPOSITORY / "images") -> None:
@@ -69,7 +74,7 @@ def main(results: Path = REPOSITORY / "results", images: Path = REPOSITORY / "im
         if missing := lacking(name, results):
             print(f"  {name}: not drawn, {', '.join(missing)}")
             continue
-        fig = function(*(pd.read_csv(results / f"{source}.csv") for source in sources))
+        fig = function(*(pd.read_csv(rows_of(source, results)) for source in sources))
         fig.savefig(images / f"{name}.png", metadata={"Software": None})
         plots.plt.close(fig)
         print(f"  {name}.png")

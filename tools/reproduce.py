@@ -4,7 +4,6 @@ Rows go to build/reproduced/results/ and figures to build/reproduced/images/; th
 Stopped at any moment, the same command goes on.
 """
 
-import shutil
 import sys
 
 from experiments.grids import GRIDS
@@ -22,9 +21,6 @@ def main(arguments: list[str]) -> None:
         print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
     for name in GRIDS:
         cli(GRIDS, [name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
-    for sources, _ in figures.FIGURES.values():  # what was timed, not trained, is measured by the programs in benchmarks/
-        for timed in set(sources) - set(GRIDS):
-            shutil.copy(REPOSITORY / "results" / f"{timed}.csv", TARGET / "results")
     figures.main(TARGET / "results", TARGET / "images")
 
 
