@@ -103,7 +103,7 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 def depth_width(seeds: Iterable[int]) -> list[dict]:
     """Depth against width (width 1.0, three seeds); uniform, guided and from-scratch widths at three shares of the MACs (width 0.5).
 
-    Seed by seed: what is there when it is stopped are whole seeds, and the rest may be measured elsewhere.
+    Width by width and seed by seed: when it is stopped, at most a seed or two are unfinished, and others may be measured elsewhere.
     """
     seeds = list(seeds)
     common = {"model": "CifarNet", "scope": "channels", "schedule": "one_shot", "target_sparsity": ""}
@@ -125,7 +125,7 @@ def deployed(seeds: Iterable[int]) -> list[dict]:
     cut = [
         c | {"until": "", "variant": "", "source": "depth_width", "network": _cut_name(c)}
         for c in depth_width(seeds)
-        if c["method"] in ("dense", "depth", "width, equal MACs", "width, uniform", "from scratch")
+        if c["method"] != "width, guided"
     ]
     masked = [
         c | {"share": "", "blocks": "", "source": "gradual_pruning", "network": f"half width, {c['target_sparsity']:.0%} masked"}

@@ -227,19 +227,19 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
     accuracy stays highest; "width, equal MACs" is uniform and as large as "depth". Accuracies before are those of the
-    carried-over weights, and empty from scratch. How fast they are says benchmarks/depth_width_speed.py.
+    carried-over weights, and empty from scratch. How fast those of width 1.0 are says benchmarks/depth_width_speed.py.
     """
     method, seed = configuration["method"], configuration["seed"]
     whole, row = _from_dense(configuration, data)
     dropped, shallow = _without_blocks(whole, configuration["blocks"], data)
-    if method == "depth":
+    if method in ("dense", "depth"):
         model = copy.deepcopy(shallow)
-    elif method == "dense":
-        model = copy.deepcopy(whole)
+    elif method == "width, equal MACs":
+        model = as_large_as(shallow, whole)
     else:
-        few, share = data.val.subset(SCAN_IMAGES), configuration["share"] or count_macs(shallow) / count_macs(whole)
+        few, share = data.val.subset(SCAN_IMAGES), configuration["share"]
         scan = (channel_scan(whole, few), evaluate(whole, few).accuracy) if method == "width, guided" else ()
-        model = narrowed_by(whole, widths_for_macs(whole, share, *scan))
+        model = _narrowed_by(whole, widths_for_macs(whole, share, *scan))
     row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
     if method == "from scratch":
         _start_again(model, seed)
@@ -250,20 +250,26 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     return row | {
         "achieved_sparsity": round(1 - sparsity(model).size / sparsity(whole).size, 6),
         "macs": count_macs(model), "dense_macs": count_macs(whole), "parameters": sum(p.numel() for p in model.parameters()),
-        "dropped": " ".join(dropped), "reference_macs": count_macs(shallow) if configuration["blocks"] else "",
+        "dropped": " ".join(sorted(dropped)), "reference_macs": count_macs(shallow) if configuration["blocks"] else "",
     }  # fmt: skip
 
 
 def _without_blocks(model: CifarNet, count: int, data: Dataset) -> tuple[list[str], CifarNet]:
     """The names of the `count` blocks without which validation accuracy stays highest, and the network without them."""
+    if not count:
+        return [], model
     few = data.val.subset(SCAN_IMAGES)
-    without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)} if count else {}
+    without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
     dropped = sorted(without, key=without.get, reverse=True)[:count]
-    return dropped, drop_blocks(model, dropped) if count else model
+    return dropped, drop_blocks(model, dropped)
 
 
-def narrowed_by(model: nn.Module, amounts: dict[str, float]) -> nn.Module:
-    """A copy without so many channels of each group (shares or counts)."""
+def as_large_as(reference: nn.Module, model: nn.Module) -> nn.Module:
+    """A uniformly narrower copy of `model` with as many MACs as `reference`."""
+    return _narrowed_by(model, widths_for_macs(model, count_macs(reference) / count_macs(model)))
+
+
+def _narrowed_by(model: nn.Module, amounts: dict[str, float]) -> nn.Module:
     narrow = copy.deepcopy(model)
     prune_channels(narrow, amounts)
     return shrink(narrow)
@@ -440,8 +446,8 @@ def deploy(configuration: dict, data: Dataset) -> dict:
         }  # fmt: skip
         export_onnx(CifarNet(), Path(folder, "dense.onnx"))  # new weights take as long as trained ones
         for size in (1, 256):
-            own, dense = (latency.median for latency in onnx_latencies([file, Path(folder, "dense.onnx")], size))
-            row |= {f"latency_ms_{size}": round(own, 4), f"time_share_{size}": round(own / dense, 4)}
+            own, dense = onnx_latencies([file, Path(folder, "dense.onnx")], size)
+            row |= {f"latency_ms_{size}": round(own.median, 4), f"time_share_{size}": round(own.relative_to(dense), 4)}
     return row | {
         "achieved_sparsity": round(sparsity(model).fraction, 6), "macs": count_macs(model), "backend": "cpu",
         "parameters": sum(p.numel() for p in model.parameters()), "threads": torch.get_num_threads(),

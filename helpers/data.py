@@ -119,7 +119,7 @@ def read_results(name: str) -> pd.DataFrame:
     """
     path = REPOSITORY / "results" / f"{name}.csv"
     if not path.exists():
-        raise DataError(f"{path}: no such rows; measure them with `python -m helpers.sweeps {name}`")
+        raise DataError(f"{path}: no such rows; CONTRIBUTING.md says how rows are measured")
     return pd.read_csv(path)
 
 

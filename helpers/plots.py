@@ -367,9 +367,13 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
     axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
 
-    timed = times[times.batch_size == 256].set_index(["dropped", "method"]).share_of_dense.rename("time")
-    sets = large.dropped.fillna("").map(lambda names: " ".join(sorted(names.split())))
-    large = large.assign(dropped=sets).join(timed, on=["dropped", "method"])
+    times = times[times.batch_size == 256].fillna({"dropped": ""})
+    by_turn = times.pivot(index="turn", columns=["method", "dropped"], values="milliseconds")
+    shares = by_turn.div(by_turn["dense", ""], axis=0).median().rename("time")
+    large = large.fillna({"dropped": ""}).join(shares, on=["method", "dropped"])
+    if large.time.isna().any():
+        lacking = large.dropped[large.time.isna()].iloc[0]
+        raise ValueError(f"times: have no network without {lacking}; measure them again (benchmarks/depth_width_speed.py)")
     arms, ax = ("width, equal MACs", "depth"), axes["large"]
     means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):

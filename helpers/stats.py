@@ -27,16 +27,6 @@ class Estimate(NamedTuple):
         """Half the width of the interval."""
         return (self.high - self.low) / 2
 
-    def in_points(self, digits: int = 1) -> str:
-        """A difference of accuracies in points, with its interval.
-
-        Example:
-            >>> Estimate(0.012, -0.001, 0.025, n=5).in_points()
-            '+1.2 (-0.1 to +2.5)'
-        """
-        mean, low, high = (round(100 * value, digits) + 0.0 for value in (self.mean, self.low, self.high))  # no "-0.0"
-        return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-
 
 def _sample(name: str, values: Sequence[float]) -> np.ndarray:
     values = np.asarray(values, dtype=float)
@@ -47,6 +37,8 @@ def _sample(name: str, values: Sequence[float]) -> np.ndarray:
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
     if isinstance(a, pd.Series) and isinstance(b, pd.Series):
+        for name, series in (("a", a), ("b", b)):
+            check(series.index.is_unique, name, series.index.tolist(), "indexed by seed, each of them once")
         a, b = a.align(b, join="inner")
     a, b = _sample("a", a), _sample("b", b)
     if len(a) != len(b):
@@ -77,7 +69,7 @@ def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
 def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean of a - b over pairs (the same seed in both), with confidence interval and paired t-test.
 
-    Series of pandas are paired by their index, over what both hold; other sequences by place.
+    Series of pandas are paired by their index, over what both hold (`n` tells how many); other sequences by place.
 
     Example:
         >>> paired_difference([3.0, 4.0, 6.0], [1.0, 3.0, 4.0]).n
@@ -107,7 +99,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Estimate:
     """Is the mean of a - b within ± bound? Two one-sided paired t-tests (Schuirmann 1987).
 
-    Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside the bounds: equivalent.
+    Paired as in `paired_difference`. Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside the bounds: equivalent.
     A large p-value in `paired_difference` shows no equality; a small one here does.
 
     Example:

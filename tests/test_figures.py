@@ -46,7 +46,8 @@ def test_every_figure_is_committed(name):
 
 def test_missing_rows_are_said(tmp_path, capsys):
     figures.main(tmp_path, tmp_path / "images")
-    assert "sparsity_curve has 0 of 55 runs" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "sparsity_curve has 0 of 55 runs" in told and "depth_width has 0 of" in told
     assert not (tmp_path / "images" / "sparsity_curve.png").exists()
 
 
@@ -85,18 +86,16 @@ def cut_rows():
     points = [(*arm, seed) for arm in [(0.5, "dense", np.nan, 0), *small, (1.0, "dense", np.nan, 0), *large] for seed in range(3)]
     rows = pd.DataFrame(points, columns=["width", "method", "share", "blocks", "seed"]).assign(dataset="x")
     rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
-    backwards = {k: " ".join(reversed(names.split())) for k, names in DROPPED.items()}  # in the order of their accuracy
-    return rows.assign(macs=rows.share, dense_macs=1, dropped=rows.blocks.map(backwards))
+    return rows.assign(macs=rows.share, dense_macs=1, dropped=rows.blocks.map(DROPPED))
 
 
 def cut_times():
-    """Rows as benchmarks/depth_width_speed.py writes them, of invented networks."""
+    """Rows as benchmarks/depth_width_speed.py writes them and pandas reads them, of invented networks."""
     rng = np.random.default_rng(2)
-    networks = [("dense", ""), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
-    times = pd.DataFrame(
-        [(*network, size) for network in networks for size in (1, 256)], columns=["method", "dropped", "batch_size"]
-    )
-    return times.assign(threads=1, precision="fp32", share_of_dense=rng.uniform(0.2, 1, len(times)))
+    networks = [("dense", np.nan), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
+    points = [(*network, size, turn) for network in networks for size in (1, 256) for turn in range(3)]
+    times = pd.DataFrame(points, columns=["method", "dropped", "batch_size", "turn"]).assign(threads=1, precision="fp32")
+    return times.assign(milliseconds=rng.uniform(100, 500, len(times)))
 
 
 def test_depth_against_width_shows_the_means():
@@ -106,13 +105,18 @@ def test_depth_against_width_shows_the_means():
     drawn = next(bars for bars in after.containers if bars.get_label() == "width: the same share of each layer")
     assert drawn.lines[0].get_ydata() == pytest.approx(own[::-1].to_numpy()) and len(before.containers) == 2
     places = [(bars.lines[0].get_xdata()[0], bars.lines[0].get_ydata()[0]) for bars in right.containers]
-    at_256 = times[times.batch_size == 256].set_index(["method", "dropped"]).share_of_dense
+    at_256 = times[times.batch_size == 256].sort_values("turn")
+    dense = at_256[at_256.method == "dense"].milliseconds.to_numpy()
     shown = [("dense", 0), *((method, k) for method in ("depth", "width, equal MACs") for k in (1, 2, 3))]
     for method, k in shown:
+        own = at_256[(at_256.method == method) & (at_256.dropped.fillna("") == DROPPED.get(k, ""))].milliseconds
         accuracy = rows.test_accuracy[(rows.width == 1.0) & (rows.method == method) & (rows.blocks == k)].mean()
-        assert any(place == pytest.approx((at_256[method, DROPPED.get(k, "")], accuracy)) for place in places)
+        place = (np.median(own.to_numpy() / dense), accuracy)  # turn by turn
+        assert any(found == pytest.approx(place) for found in places)
     assert len(right.containers) == len(shown)
     assert {text.get_text() for text in right.texts} == {"1 block fewer", "2 blocks fewer", "3 blocks fewer"}
+    with pytest.raises(ValueError, match="times: have no network without a b c; measure them again"):
+        figures.plots.depth_vs_width(rows, times[times.dropped != "a b c"])
 
 
 def test_the_front_holds_what_nothing_beats():

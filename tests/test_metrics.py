@@ -101,8 +101,8 @@ def test_networks_that_are_compared_take_turns(monkeypatch):
 
 
 def test_a_share_is_taken_turn_by_turn():
-    """A slow turn is slow for both: 2 : 1 in each, whatever the medians."""
-    one, two = Latency(3.0, 0.0, 1, (2.0, 20.0, 4.0)), Latency(1.0, 0.0, 1, (1.0, 10.0, 2.0))
+    """The median of the ratios 2, 3 and 1; the ratio of the medians would be 1."""
+    one, two = Latency(4.0, 0.0, 1, (2.0, 30.0, 4.0)), Latency(4.0, 0.0, 1, (1.0, 10.0, 4.0))
     assert one.relative_to(two) == 2 and two.relative_to(one) == 0.5
     with pytest.raises(ValueError):
         one.relative_to(Latency(1.0, 0.0, 1, (1.0,)))

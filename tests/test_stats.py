@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from helpers.stats import Estimate, equivalence, holm, mean_ci, paired_difference
+from helpers.stats import equivalence, holm, mean_ci, paired_difference
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=20)
@@ -36,12 +36,8 @@ def test_series_are_paired_by_their_index():
     assert equivalence(a, b, bound=9) == equivalence([5, 4, 9], [3, 3, 6], bound=9)
     with pytest.raises(ValueError, match="two or more finite numbers"):
         paired_difference(a, pd.Series({7: 1.0, 8: 2.0}))
-
-
-def test_a_difference_in_points():
-    assert paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).in_points() == "+0.0 (+0.0 to +0.0)"
-    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points(2) == "-0.04 (-1.09 to +1.00)"
-    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points() == "+0.0 (-1.1 to +1.0)"
+    with pytest.raises(ValueError, match=r"b=\[0, 0, 1\]: must be indexed by seed, each of them once"):
+        paired_difference(a, pd.Series([1.0, 2.0, 3.0], index=[0, 0, 1]))  # two levels of one seed
 
 
 def test_holm_by_hand():

@@ -64,8 +64,9 @@ def rows_of(source: str, results: Path) -> Path:
 def lacking(name: str, results: Path = REPOSITORY / "results") -> list[str]:
     """Which rows of a figure are not there to the end in the folder `results`, and how far they are."""
     counts = {source: len(read_rows(rows_of(source, results))) for source in FIGURES[name][0]}
-    wanted = {source: len(GRIDS[source].everything) if source in GRIDS else 1 for source in counts}
-    return [f"{source} has {rows} of {wanted[source]} runs" for source, rows in counts.items() if rows < wanted[source]]
+    wanted = {source: len(GRIDS[source].everything) for source in counts if source in GRIDS}
+    unfinished = [f"{source} has {counts[source]} of {runs} runs" for source, runs in wanted.items() if counts[source] < runs]
+    return unfinished + [f"{source} is missing" for source in counts if source not in GRIDS and not counts[source]]
 
 
 def main(results: Path = REPOSITORY / "results", images: Path = REPOSITORY / "images") -> None:
