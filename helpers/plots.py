@@ -159,6 +159,9 @@ def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]
         means = [e.mean for e in estimates]
         ax.errorbar(places, means, [e.margin for e in estimates], color=color, marker=marker, ls=style, capsize=3, label=label)
     ax.set_xticks(scale, [f"{level:.0%}" for level in levels])
+    ax.yaxis.set_major_locator(
+        MaxNLocator("auto", steps=(1, 2, 5, 10))
+    )  # no ticks at halves of a percent, which labels would round
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 
@@ -394,7 +397,7 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     ax.xaxis.set_major_formatter(_PERCENT)
     ax.yaxis.set_major_formatter(_PERCENT)
     title = f"depth and width, CifarNet(width={large.width.iloc[0]:g})"
-    ax.set(xlabel="share of the dense network's time for 256 images", title=title)
+    ax.set(xlabel="share of the dense network's time for 256 images", title=title, xmargin=0.15)
     ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2)
     for place in ("after", "large"):
         axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
