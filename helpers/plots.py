@@ -159,9 +159,7 @@ def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]
         means = [e.mean for e in estimates]
         ax.errorbar(places, means, [e.margin for e in estimates], color=color, marker=marker, ls=style, capsize=3, label=label)
     ax.set_xticks(scale, [f"{level:.0%}" for level in levels])
-    ax.yaxis.set_major_locator(
-        MaxNLocator("auto", steps=(1, 2, 5, 10))
-    )  # no ticks at halves of a percent, which labels would round
+    ax.yaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10)))  # labels would round halves of a percent
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 

@@ -99,8 +99,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Estimate:
     """Is the mean of a - b within ± bound? Two one-sided paired t-tests (Schuirmann 1987).
 
-    Paired as in `paired_difference`. Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside the bounds: equivalent.
-    A large p-value in `paired_difference` shows no equality; a small one here does.
+    Paired as in `paired_difference`. Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside
+    the bounds: equivalent. A large p-value in `paired_difference` shows no equality; a small one here does.
 
     Example:
         >>> equivalence([0.90, 0.91, 0.92], [0.90, 0.91, 0.92], bound=0.003).p

@@ -1,6 +1,7 @@
 """Run every grid again from scratch on CIFAR-10 and redraw the figures from the new rows (`make reproduce`).
 
-Times that benchmarks have measured are taken as they are in results/. Rows go to build/reproduced/results/ and figures to build/reproduced/images/; the committed ones stay as they are.
+Rows go to build/reproduced/results/ and figures to build/reproduced/images/; the committed ones stay as they are. Times that
+benchmarks have measured are taken from results/.
 Stopped at any moment, the same command goes on.
 """
 
