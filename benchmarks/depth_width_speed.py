@@ -1,7 +1,8 @@
-"""How fast are networks without blocks, and narrower ones with as many MACs? By turns, all in one run; a row a turn.
+"""How fast are networks without blocks, and narrower ones? By turns, all in one run; a row a turn.
 
-For every choice of blocks that the rows of results/depth_width.csv dropped at width 1.0; one thread, fp32. Times depend on the
-shapes alone: new weights take as long as trained ones. Rows go to build/results/, or to --out.
+The shapes are those in results/depth_width.csv: at width 1.0 the networks without blocks and the narrower ones with as many MACs, at
+width 0.5 the uniform ones. One thread, fp32; on a GPU (`--device cuda`) bf16 and larger batches too. Times depend on the shapes
+alone: new weights take as long as trained ones. Rows go to build/results/, or to --out.
 """
 
 import argparse
@@ -10,45 +11,59 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.runs import as_large_as
+from experiments.runs import as_large_as, with_share_of_macs
 from helpers import CifarNet, count_macs, drop_blocks, latencies, read_results
 from helpers.data import REPOSITORY, replacing
 from helpers.training import describe_device
 
-TURNS, BATCHES = 41, (1, 256)
+TURNS = 41
+BATCHES = {"cpu": (1, 256), "cuda": (1, 256, 4096)}
+PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "bf16")}
+SHAPE = ["width", "method", "dropped", "share"]
 
 
-def networks_of(rows: pd.DataFrame) -> dict[tuple[str, str], torch.nn.Module]:
-    """By (method, dropped blocks): the dense network, those without blocks, and the narrower ones, of rows of `depth_width`."""
-    dense = CifarNet().eval()
-    networks = {("dense", ""): dense}
-    for dropped in sorted(rows.dropped[rows.width == 1.0].dropna().unique(), key=lambda names: (len(names), names)):
-        networks["depth", dropped] = drop_blocks(dense, dropped.split())
-        networks["width, equal MACs", dropped] = as_large_as(networks["depth", dropped], dense)
+def networks_of(rows: pd.DataFrame) -> dict[tuple, torch.nn.Module]:
+    """A network with new weights for each shape in rows of `depth_width`, by the columns `SHAPE`; the shapes of "width, guided"
+    depend on trained weights and are left out, those of "from scratch" are those of "width, uniform"."""
+    rows = rows[~rows.method.isin(["width, guided", "from scratch"])].fillna({"dropped": "", "share": 1.0})
+    networks = {}
+    for width, method, dropped, share in rows[SHAPE].drop_duplicates().sort_values(SHAPE).itertuples(index=False):
+        dense = CifarNet(width).eval()
+        without = drop_blocks(dense, dropped.split()) if dropped else dense
+        if method == "width, uniform":
+            network = with_share_of_macs(dense, share)
+        else:
+            network = as_large_as(without, dense) if method == "width, equal MACs" else without
+        networks[width, method, dropped, share] = network
     return networks
 
 
 def main():
     parser = argparse.ArgumentParser(description="Times of networks without blocks and of narrower ones, by turns.")
+    parser.add_argument("--device", choices=BATCHES, default="cpu")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "results" / "depth_width_speed.csv")
-    path = parser.parse_args().out
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    networks = networks_of(read_results("depth_width"))
+    networks = {shape: network.to(options.device) for shape, network in networks_of(read_results("depth_width")).items()}
+    about = {"device": describe_device(options.device), "torch": torch.__version__.split("+")[0], "threads": 1}
     rows = [
-        {
-            "device": describe_device("cpu"), "torch": torch.__version__.split("+")[0], "width": 1.0, "method": method,
-            "blocks": len(dropped.split()), "dropped": dropped, "macs": count_macs(network), "batch_size": size,
-            "threads": 1, "precision": "fp32", "turn": turn, "milliseconds": round(milliseconds, 4),
+        about | dict(zip(SHAPE, shape, strict=True)) | {
+            "blocks": len(shape[2].split()), "macs": count_macs(network), "batch_size": size, "precision": precision,
+            "turn": turn, "milliseconds": round(milliseconds, 4),
         }
-        for size in BATCHES
-        for ((method, dropped), network), time in zip(networks.items(), latencies(networks.values(), size, turns=TURNS), strict=True)
+        for precision in PRECISIONS[options.device]
+        for size in BATCHES[options.device]
+        for (shape, network), time in zip(
+            networks.items(), latencies(networks.values(), size, precision=precision, turns=TURNS), strict=True
+        )
         for turn, milliseconds in enumerate(time.times)
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    times = table.pivot(index=["batch_size", "turn"], columns=["method", "dropped"], values="milliseconds")
-    print(times.div(times["dense", ""], axis=0).groupby("batch_size").median().T.round(3).to_string())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as beside:
+    times = table.pivot(index=["precision", "batch_size", "turn"], columns=SHAPE, values="milliseconds")
+    shares = times.div(times[1.0, "dense", "", 1.0], axis=0).groupby(["precision", "batch_size"]).median()
+    print(shares.T.round(3).to_string())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(options.out) as beside:
         table.to_csv(beside, index=False)
 
 

@@ -10,6 +10,8 @@ from helpers.sweeps import Grid
 
 from .runs import (
     BUILTIN,
+    CONFOUND_LEVELS,
+    CONFOUND_SEEDS,
     CRITERIA,
     DENSE_EPOCHS,
     DEPLOYED_SEEDS,
@@ -174,20 +176,44 @@ def _gradual(seeds: Iterable[int], points: Iterable[tuple]) -> list[dict]:
 def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
     """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds; watched on the way."""
     rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
-    points = [("magnitude", name, 0.6, "", level, 0.1) for level in (0.9, 0.98) for name in rounds]
-    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, 0.1), *points])]
+    points = [("magnitude", name, 0.6, "", level, RATES["one_shot"]) for level in (0.9, 0.98) for name in rounds]
+    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, RATES["none"]), *points])]
 
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
 PILOT_RATES = (0.05, 0.1, 0.2)
-ARMS = {"instant": "one_shot", "gradual": "equal_steps_8", "cubic": "cubic_8"}
+ARMS = ("one_shot", "equal_steps_8", "cubic_8")  # instant, gradual, and gradual with most of it early
+LEVELS = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+# by schedule: the peak rates with the best mean validation accuracy in gradual_pilot; a test compares
+RATES = {"none": 0.1, "one_shot": 0.2, "equal_steps_8": 0.2, "cubic_8": 0.2}
 
 
 def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
     """Peak learning rates for each arm of gradual against instant, on two pilot seeds, at 80 and 95 %."""
-    arms = [("magnitude", name, 0.6, "", level) for level in (0.8, 0.95) for name in ARMS.values()]
+    arms = [("magnitude", name, 0.6, "", level) for level in (0.8, 0.95) for name in ARMS]
     points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
     return _gradual([PILOT_SEED + seed for seed in seeds], points)
+
+
+def gradual_vs_instant(seeds: Iterable[int]) -> list[dict]:
+    """Instant, gradual and cubic pruning at eight sparsities (ten seeds); controls, and one mistake at a time (five).
+
+    Seed by seed. Each arm at its own peak rate; "re-initialised" takes the steps and the rate of dense training and fine-tuning
+    together.
+    """
+    points = [("dense", "none", 0.6, "", 0.0), *(("magnitude", name, 0.6, "", level) for level in LEVELS for name in ARMS)]
+    points += [("magnitude", name, 0.3, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS[1:]]
+    few = [
+        ("magnitude", "one_shot", 0.6, name, level) for level in (0.8, 0.95, 0.99) for name in ("random mask", "re-initialised")
+    ]
+    mistakes = [(ARMS[1], "reset optimiser"), (ARMS[0], "no shuffling"), (ARMS[1], "no shuffling")]
+    few += [("magnitude", name, 0.6, variant, level) for level in CONFOUND_LEVELS for name, variant in mistakes]
+    found = [
+        c
+        for seed in seeds
+        for c in _gradual([seed], [(*p, RATES[p[1]]) for p in points + (few if seed < CONFOUND_SEEDS else [])])
+    ]
+    return [c | FROM_SCRATCH if c["variant"] == "re-initialised" else c for c in found]
 
 
 GRIDS = {
@@ -200,5 +226,6 @@ GRIDS = {
     "depth_width": Grid(depth_width, cut_and_finetune, prepare_dense, CUT),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, prepare_dense, GRADUAL + WATCHED, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, prepare_dense, GRADUAL, seeds=2),
+    "gradual_vs_instant": Grid(gradual_vs_instant, train_and_prune, prepare_dense, GRADUAL, seeds=10),
     "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
 }

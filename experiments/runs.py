@@ -35,7 +35,18 @@ from helpers.pruning import (
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
-from helpers.training import History, autocast, eval_mode, evaluate, seed_everything, steps_in, to_float, train, trained
+from helpers.training import (
+    History,
+    autocast,
+    eval_mode,
+    evaluate,
+    pick_device,
+    seed_everything,
+    steps_in,
+    to_float,
+    train,
+    trained,
+)
 
 DEPLOYED_SEEDS = 3
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake
@@ -48,9 +59,9 @@ KEPT = 0.01  # of each layer's weights, in the scope "global, 1 % kept"
 
 
 def dense_network(configuration: dict, data: Dataset) -> CifarNet:
-    """The dense network that a configuration starts from: one per width and seed, trained once and kept."""
+    """The dense network that a configuration starts from, on the fastest device: one per width and seed, trained once and kept."""
     epochs = configuration.get("dense_epochs", DENSE_EPOCHS)
-    return trained(data, width=configuration["width"], epochs=epochs, seed=configuration["seed"])
+    return trained(data, width=configuration["width"], epochs=epochs, seed=configuration["seed"]).to(pick_device())
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -239,7 +250,7 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     else:
         few, share = data.val.subset(SCAN_IMAGES), configuration["share"]
         scan = (channel_scan(whole, few), evaluate(whole, few).accuracy) if method == "width, guided" else ()
-        model = _narrowed_by(whole, widths_for_macs(whole, share, *scan))
+        model = with_share_of_macs(whole, share, *scan)
     row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
     if method == "from scratch":
         _start_again(model, seed)
@@ -266,12 +277,13 @@ def _without_blocks(model: CifarNet, count: int, data: Dataset) -> tuple[list[st
 
 def as_large_as(reference: nn.Module, model: nn.Module) -> nn.Module:
     """A uniformly narrower copy of `model` with as many MACs as `reference`."""
-    return _narrowed_by(model, widths_for_macs(model, count_macs(reference) / count_macs(model)))
+    return with_share_of_macs(model, count_macs(reference) / count_macs(model))
 
 
-def _narrowed_by(model: nn.Module, amounts: dict[str, float]) -> nn.Module:
+def with_share_of_macs(model: nn.Module, share: float, *scan) -> nn.Module:
+    """A narrower copy with a share of the MACs: uniform, or guided by what a channel scan found (see `widths_for_macs`)."""
     narrow = copy.deepcopy(model)
-    prune_channels(narrow, amounts)
+    prune_channels(narrow, widths_for_macs(model, share, *scan))
     return shrink(narrow)
 
 
@@ -405,7 +417,7 @@ def _overlaps(model: CifarNet, dense: CifarNet, configuration: dict, data: Datas
 
 def _new_weights_under_the_masks(model: CifarNet, seed: int) -> CifarNet:
     seed_everything(seed + 10_000)
-    fresh = CifarNet(model.width)
+    fresh = CifarNet(model.width).to(pick_device())
     for name, layer in prunable_layers(model).items():
         prune.custom_from_mask(fresh.get_submodule(name), "weight", layer.weight_mask)
     return fresh

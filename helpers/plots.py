@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter, PercentFormatter
 from PIL import Image
+from scipy.stats import quantile_test
 from torch import Tensor
 
 from .metrics import Measurement
@@ -136,6 +137,9 @@ METHODS = {  # label, colour, marker, line style
     "depth": ("depth: without blocks", "C2", "^", "-"),
     "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
     "masked": ("masked weights", "C0", "o", "-"),
+    "one_shot": ("instant: all before the first step", "C0", "o", "-"),
+    "equal_steps_8": ("gradual: 8 equal prunings", "C2", "^", "--"),
+    "cubic_8": ("gradual: 8 prunings, cubic", "C4", "v", "-."),
 }
 
 
@@ -164,15 +168,14 @@ def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str]
     ax.set(xlabel="sparsity (logarithmic in the weights left)" if log else "sparsity: share of weights set to zero")
 
 
-def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str) -> None:
-    """The dense network's mean as a dotted line with its name on it, the 95 % CI as a band."""
+def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str, x: float = 0.01) -> None:
+    """The dense network's mean as a dotted line with its name on it (at the share `x` of the width), the 95 % CI as a band."""
     estimate = mean_ci(rows[column][rows.method == "dense"])
     label, color, _, style = METHODS["dense"]
     ax.axhline(estimate.mean, color=color, ls=style)
     ax.axhspan(estimate.low, estimate.high, color=color, alpha=0.15, lw=0)
-    ax.annotate(
-        f"{label}: {estimate.mean:.1%}", (0.01, estimate.mean), xycoords=("axes fraction", "data"), va="bottom", fontsize=9
-    )
+    text = f"{label}: {estimate.mean:.1%}"
+    ax.annotate(text, (x, estimate.mean), xycoords=("axes fraction", "data"), va="bottom", fontsize=9)
 
 
 def _label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
@@ -348,11 +351,24 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     return fig
 
 
+def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0) -> pd.DataFrame:
+    """Each network's share of the dense one's time, by (method, dropped blocks): columns `time`, and `low` and `high` of its 95 % CI.
+
+    `times`: rows of `depth_width_speed`. Medians over the turns, each compared with the dense network's own turn, so that drift
+    cancels; the interval is the exact one of order statistics.
+    """
+    own = times[(times.batch_size == batch_size) & (times.width == width)].fillna({"dropped": ""})
+    by_turn = own.pivot(index="turn", columns=["method", "dropped"], values="milliseconds")
+    ratios = by_turn.div(by_turn["dense", ""], axis=0)
+    found = [(ratios[name].median(), *quantile_test(ratios[name], p=0.5).confidence_interval()) for name in ratios]
+    return pd.DataFrame(found, index=ratios.columns, columns=["time", "low", "high"])
+
+
 def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Test accuracy of narrower and shallower networks: rows of `depth_width`, and of `depth_width_speed`.
 
     Left: widths by the share of the MACs that is gone, after fine-tuning and before it. Right: depth against width by their
-    share of the dense network's time for 256 images, with which they took turns; a grey line joins those with as many MACs.
+    share of the dense network's time for one image, with which they took turns; a grey line joins those with as many MACs.
     """
     fig, axes = plt.subplot_mosaic([["after", "large"], ["before", "large"]], figsize=(9.7, 5.8), height_ratios=(3, 2))
     small, large = rows[rows.width == rows.width.min()], rows[rows.width == rows.width.max()]
@@ -368,15 +384,12 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
     axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
 
-    times = times[times.batch_size == 256].fillna({"dropped": ""})
-    by_turn = times.pivot(index="turn", columns=["method", "dropped"], values="milliseconds")
-    shares = by_turn.div(by_turn["dense", ""], axis=0).median().rename("time")
-    large = large.fillna({"dropped": ""}).join(shares, on=["method", "dropped"])
+    large = large.fillna({"dropped": ""}).join(time_shares(times), on=["method", "dropped"])
     if large.time.isna().any():
         lacking = large.dropped[large.time.isna()].iloc[0]
         raise ValueError(f"times: have no network without {lacking}; measure them again (benchmarks/depth_width_speed.py)")
     arms, ax = ("width, equal MACs", "depth"), axes["large"]
-    means = large.groupby(["method", "blocks"])[["time", "test_accuracy"]].mean()
+    means = large.groupby(["method", "blocks"])[["time", "low", "high", "test_accuracy"]].mean()
     for k in sorted(set(large.blocks) - {0}):
         pair = means.loc[[(arm, k) for arm in arms]]
         ax.plot(pair.time, pair.test_accuracy, color="0.75", lw=1, zorder=1)
@@ -390,12 +403,18 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
         own, marker = large[large.method == arm], marker or "*"
         ax.plot(own.time, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
         for k, one in own.groupby("blocks"):
-            middle, name = mean_ci(one.test_accuracy), label if k == own.blocks.min() else None
-            ax.errorbar(one.time.mean(), middle.mean, middle.margin, color=color, marker=marker, ls="", capsize=3, label=name)
+            middle, name, (x, low, high, _) = (
+                mean_ci(one.test_accuracy),
+                label if k == own.blocks.min() else None,
+                means.loc[arm, k],
+            )
+            spread = None if arm == "dense" else [[x - low], [high - x]]
+            ax.errorbar(x, middle.mean, middle.margin, spread, color=color, marker=marker, ls="", capsize=3, label=name)
     ax.xaxis.set_major_formatter(_PERCENT)
+    ax.yaxis.set_major_locator(MultipleLocator(0.01))  # labels would round halves of a percent
     ax.yaxis.set_major_formatter(_PERCENT)
     title = f"depth and width, CifarNet(width={large.width.iloc[0]:g})"
-    ax.set(xlabel="share of the dense network's time for 256 images", title=title, xmargin=0.15)
+    ax.set(xlabel="share of the dense network's time for one image", title=title, xmargin=0.15)
     ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=2)
     for place in ("after", "large"):
         axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
@@ -441,6 +460,42 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
     images, seeds = int(rows.curve_images.iloc[0]), rows.seed.nunique()
     what = f"{rows.dataset.iloc[0]}: mean and 95 % CI of {seeds} seeds, on the same {images} validation images"
     fig.suptitle(f"{what}; marks: prunings", fontsize=10)
+    return fig
+
+
+def gradual_vs_instant(rows: pd.DataFrame, bound: float = 0.003) -> Figure:
+    """Test accuracy by sparsity of instant, gradual and cubic pruning; below, gradual and cubic minus instant, seed by seed.
+
+    Of the rows those count that have no control or mistake (column `variant`) and, where prunings end at different shares of the
+    steps (`until`), the latest. Below, small and large differences have a panel each; the band is `bound` to either side of none.
+    """
+    rows = rows[rows.variant.isna() & (rows.until == rows.until.max())]
+    rows = rows.assign(method=rows.schedule.where(rows.method != "dense", "dense"))
+    arms = [name for name in ("one_shot", "equal_steps_8", "cubic_8") if name in set(rows.method)]
+    fig, axes = plt.subplot_mosaic([["all", "all"], ["fine", "coarse"]], figsize=(9.5, 7.6), height_ratios=(4, 3))
+    curves(axes["all"], rows, "test_accuracy", arms)
+    reference_line(axes["all"], rows, "test_accuracy", x=0.87)
+    axes["all"].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    axes["all"].legend(frameon=False, fontsize=9, loc="lower left")
+    pairs = rows[rows.method.isin(arms)].pivot(index=["target_sparsity", "seed"], columns="method", values="test_accuracy")
+    gaps = 100 * pairs.sub(pairs.one_shot, axis=0)
+    levels = gaps.index.unique("target_sparsity")
+    half = (len(levels) + 1) // 2
+    for ax, some in ((axes["fine"], levels[:half]), (axes["coarse"], levels[half:])):
+        ax.axhline(0, color=METHODS["one_shot"][1], lw=1.2)
+        ax.axhspan(-100 * bound, 100 * bound, color="0.5", alpha=0.15, lw=0)
+        for k, arm in enumerate(arms[1:]):
+            _, color, marker, _ = METHODS[arm]
+            for place, level in enumerate(some):
+                own = gaps[arm][level].dropna()
+                at, estimate = place + 0.24 * (k - (len(arms) - 2) / 2), mean_ci(own)
+                ax.plot([at + 0.06] * len(own), own, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
+                ax.errorbar(at - 0.03, estimate.mean, estimate.margin, color=color, marker=marker, capsize=3)
+        ax.set_xticks(range(len(some)), [f"{level:.0%}" for level in some])
+        ax.set(xlabel="sparsity", xlim=(-0.5, len(some) - 0.5), title=f"{some[0]:.0%} to {some[-1]:.0%}, minus instant")
+    axes["fine"].set(ylabel="points of test accuracy")
+    told = f"every run; mean and 95 % CI of {rows.seed.nunique()} seeds; band below: ± {100 * bound:g} points"
+    fig.suptitle(told, fontsize=10)
     return fig
 
 

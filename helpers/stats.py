@@ -27,6 +27,16 @@ class Estimate(NamedTuple):
         """Half the width of the interval."""
         return (self.high - self.low) / 2
 
+    def in_points(self, digits: int = 1) -> str:
+        """A difference of accuracies in points, with its interval.
+
+        Example:
+            >>> Estimate(0.012, -0.001, 0.025, n=5).in_points()
+            '+1.2 (-0.1 to +2.5)'
+        """
+        mean, low, high = (round(100 * value, digits) + 0.0 for value in (self.mean, self.low, self.high))  # no "-0.0"
+        return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
 
 def _sample(name: str, values: Sequence[float]) -> np.ndarray:
     values = np.asarray(values, dtype=float)

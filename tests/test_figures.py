@@ -93,8 +93,10 @@ def cut_times():
     """Rows as benchmarks/depth_width_speed.py writes them and pandas reads them, of invented networks."""
     rng = np.random.default_rng(2)
     networks = [("dense", np.nan), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
-    points = [(*network, size, turn) for network in networks for size in (1, 256) for turn in range(3)]
-    times = pd.DataFrame(points, columns=["method", "dropped", "batch_size", "turn"]).assign(threads=1, precision="fp32")
+    points = [(*network, size, turn) for network in networks for size in (1, 256) for turn in range(7)]
+    times = pd.DataFrame(points, columns=["method", "dropped", "batch_size", "turn"]).assign(
+        threads=1, precision="fp32", width=1.0
+    )
     return times.assign(milliseconds=rng.uniform(100, 500, len(times)))
 
 
@@ -105,11 +107,11 @@ def test_depth_against_width_shows_the_means():
     drawn = next(bars for bars in after.containers if bars.get_label() == "width: the same share of each layer")
     assert drawn.lines[0].get_ydata() == pytest.approx(own[::-1].to_numpy()) and len(before.containers) == 2
     places = [(bars.lines[0].get_xdata()[0], bars.lines[0].get_ydata()[0]) for bars in right.containers]
-    at_256 = times[times.batch_size == 256].sort_values("turn")
-    dense = at_256[at_256.method == "dense"].milliseconds.to_numpy()
+    alone = times[times.batch_size == 1].sort_values("turn")
+    dense = alone[alone.method == "dense"].milliseconds.to_numpy()
     shown = [("dense", 0), *((method, k) for method in ("depth", "width, equal MACs") for k in (1, 2, 3))]
     for method, k in shown:
-        own = at_256[(at_256.method == method) & (at_256.dropped.fillna("") == DROPPED.get(k, ""))].milliseconds
+        own = alone[(alone.method == method) & (alone.dropped.fillna("") == DROPPED.get(k, ""))].milliseconds
         accuracy = rows.test_accuracy[(rows.width == 1.0) & (rows.method == method) & (rows.blocks == k)].mean()
         place = (np.median(own.to_numpy() / dense), accuracy)  # turn by turn
         assert any(found == pytest.approx(place) for found in places)
@@ -154,3 +156,25 @@ def test_curves_during_training_are_means_of_rows():
     )
     drawn = left.lines[2]
     assert drawn.get_xdata().tolist() == [0, 0, 9] and drawn.get_ydata() == pytest.approx(looks[own.index].mean(0))
+
+
+def test_gradual_against_instant_shows_means_and_each_seed():
+    rng = np.random.default_rng(4)
+    levels, names = (0.2, 0.8, 0.9, 0.99), ("one_shot", "equal_steps_8", "cubic_8")
+    points = [(name, level, seed) for name in names for level in levels for seed in range(3)] + [
+        ("none", 0.0, s) for s in range(3)
+    ]
+    rows = pd.DataFrame(points, columns=["schedule", "target_sparsity", "seed"]).assign(dataset="x", until=0.6, variant=np.nan)
+    rows = rows.assign(method=np.where(rows.schedule == "none", "dense", "magnitude"), achieved_sparsity=rows.target_sparsity)
+    rows["test_accuracy"] = rng.uniform(size=len(rows))
+    others = pd.concat([rows.assign(until=0.3), rows.assign(variant="no shuffling")]).assign(test_accuracy=7.0)  # must not show
+    whole, fine, coarse = figures.plots.gradual_vs_instant(pd.concat([others, rows])).axes
+    by_arm = rows.pivot(index=["target_sparsity", "seed"], columns="schedule", values="test_accuracy")
+    drawn = [bars.lines[0].get_ydata() for bars in whole.containers]
+    assert [list(y) for y in drawn] == [pytest.approx(by_arm[name].drop(0.0).groupby("target_sparsity").mean()) for name in names]
+    for ax, some in ((fine, levels[:2]), (coarse, levels[2:])):
+        gaps = [100 * (by_arm[name] - by_arm.one_shot)[level] for name in names[1:] for level in some]
+        assert [bars.lines[0].get_ydata()[0] for bars in ax.containers] == [pytest.approx(gap.mean()) for gap in gaps]
+        seen = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 3]
+        assert all(any(own == pytest.approx(gap.to_numpy()) for own in seen) for gap in gaps)
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == [f"{level:.0%}" for level in some]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from benchmarks.depth_width_speed import networks_of
+from benchmarks.depth_width_speed import SHAPE, networks_of
 from experiments import runs
-from experiments.grids import GRIDS
+from experiments.grids import GRIDS, RATES
 from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_results, seed_everything
 from helpers.metrics import count_macs
 from helpers.sweeps import COLUMNS, run_one
@@ -39,16 +39,27 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
         arm = tuple(c.get(k) for k in ("width", "method", "scope", "schedule", "until", "variant", "target_sparsity", "share",
                                        "blocks", "layer", "source", "precision"))  # fmt: skip
         arms.setdefault((arm, recipe(c) if name == "gradual_pilot" else None), set()).add(c["seed"])
-        if "from scratch" in c["method"]:
+        if "from scratch" in c["method"] or c.get("variant") == "re-initialised":
             assert c["lr"] == (0.05 if name == "by_hand" else 0.4) and c["epochs"] == (1 if name == "by_hand" else 11)
+        elif name in ("gradual_pruning", "gradual_vs_instant"):
+            assert c["lr"] == RATES.get(c["schedule"], RATES["equal_steps_8"])  # each arm its own, chosen by the pilot
+            recipes.add(recipe(c | {"lr": ""}))
         else:
             recipes.add(recipe(c))
     rates = 3 if name == "gradual_pilot" else 1
     assert len(recipes) <= rates
     widths = {"depth_width", "deploy"}
     three = {arm for arm in arms if name in widths and (arm[0][0] == 1.0 or arm[0][1] == "from scratch")}
-    assert all(arms[arm] == {0, 1, 2} for arm in three)
-    assert len({frozenset(seeds) for arm, seeds in arms.items() if arm not in three}) <= 1
+    five = {arm for arm in arms if name == "gradual_vs_instant" and arm[0][5]}
+    assert all(arms[arm] == {0, 1, 2} for arm in three) and all(arms[arm] == {0, 1, 2, 3, 4} for arm in five)
+    assert len({frozenset(seeds) for arm, seeds in arms.items() if arm not in three | five}) <= 1
+
+
+def test_the_rates_are_the_pilots_choice():
+    pilot = read_results("gradual_pilot")
+    means = pilot.groupby(["schedule", "lr"]).val_accuracy.mean()
+    assert len(pilot) == len(GRIDS["gradual_pilot"].everything)
+    assert {name: own.idxmax()[1] for name, own in means.groupby("schedule")} == RATES
 
 
 def test_pilot_seeds_are_used_nowhere_else():
@@ -149,11 +160,13 @@ def test_networks_that_are_called_equal_are():
 
 
 def test_times_are_of_the_networks_that_were_trained():
-    rows = read_results("depth_width").query("width == 1.0").fillna({"dropped": ""})
-    networks = networks_of(rows.replace({"dropped": {"": None}}))
-    assert set(networks) == set(zip(rows.method, rows.dropped, strict=True))
-    for (method, dropped), network in networks.items():
-        assert (rows.macs[(rows.method == method) & (rows.dropped == dropped)] == count_macs(network)).all()
+    rows = read_results("depth_width")
+    networks = networks_of(rows)
+    assert {width for width, *_ in networks} == {0.5, 1.0} and sum(method == "dense" for _, method, *_ in networks) == 2
+    own = rows[~rows.method.isin(["width, guided", "from scratch"])].fillna({"dropped": "", "share": 1.0})
+    assert set(networks) == set(own[SHAPE].itertuples(index=False, name=None))
+    for shape, network in networks.items():
+        assert (own.macs[(own[SHAPE] == list(shape)).all(axis=1)] == count_macs(network)).all()
 
 
 def test_what_is_watched_on_the_way():

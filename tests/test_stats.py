@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from helpers.stats import equivalence, holm, mean_ci, paired_difference
+from helpers.stats import Estimate, equivalence, holm, mean_ci, paired_difference
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=20)
@@ -106,3 +106,9 @@ def test_bad_arguments():
     for p in ([], [1.1], [-0.1], [math.nan]):
         with pytest.raises(ValueError, match="p_values"):
             holm(p)
+
+
+def test_a_difference_in_points():
+    assert paired_difference([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]).in_points() == "+0.0 (+0.0 to +0.0)"
+    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points(2) == "-0.04 (-1.09 to +1.00)"
+    assert Estimate(-0.0004, -0.0109, 0.01, n=5).in_points() == "+0.0 (-1.1 to +1.0)"

@@ -50,6 +50,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "sensitivity": (("sensitivity",), plots.sensitivity),
     "depth_vs_width": (("depth_width", "depth_width_speed"), plots.depth_vs_width),
     "gradual_pruning": (("gradual_pruning",), plots.gradual_pruning),
+    "gradual_vs_instant": (("gradual_vs_instant",), plots.gradual_vs_instant),
     "pareto": (("deploy",), plots.pareto),
     "mask_patterns": ((), mask_patterns),
     "layer_sparsity": ((), layer_sparsity),
