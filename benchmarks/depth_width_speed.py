@@ -1,8 +1,8 @@
 """How fast are networks without blocks, and narrower ones? By turns, all in one run; a row a turn.
 
 The shapes are those in results/depth_width.csv: at width 1.0 the networks without blocks and the narrower ones with as many MACs, at
-width 0.5 the uniform ones. One thread, fp32; on a GPU (`--device cuda`) bf16 and larger batches too. Times depend on the shapes
-alone: new weights take as long as trained ones. Rows go to build/results/, or to --out.
+width 0.5 the uniform ones. One thread, fp32. Times depend on the shapes alone: new weights take as long as trained ones. Rows go to
+build/results/, or to --out.
 """
 
 import argparse
@@ -16,9 +16,7 @@ from helpers import CifarNet, count_macs, drop_blocks, latencies, read_results
 from helpers.data import REPOSITORY, replacing
 from helpers.training import describe_device
 
-TURNS = 41
-BATCHES = {"cpu": (1, 256), "cuda": (1, 256, 4096)}
-PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "bf16")}
+TURNS, BATCHES = 41, (1, 256)
 SHAPE = ["width", "method", "dropped", "share"]
 
 
@@ -40,30 +38,25 @@ def networks_of(rows: pd.DataFrame) -> dict[tuple, torch.nn.Module]:
 
 def main():
     parser = argparse.ArgumentParser(description="Times of networks without blocks and of narrower ones, by turns.")
-    parser.add_argument("--device", choices=BATCHES, default="cpu")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "results" / "depth_width_speed.csv")
-    options = parser.parse_args()
+    path = parser.parse_args().out
     torch.set_num_threads(1)
-    networks = {shape: network.to(options.device) for shape, network in networks_of(read_results("depth_width")).items()}
-    about = {"device": describe_device(options.device), "torch": torch.__version__.split("+")[0], "threads": 1}
+    networks = networks_of(read_results("depth_width"))
+    about = {"device": describe_device("cpu"), "torch": torch.__version__.split("+")[0], "threads": 1}
     rows = [
         about | dict(zip(SHAPE, shape, strict=True)) | {
-            "blocks": len(shape[2].split()), "macs": count_macs(network), "batch_size": size, "precision": precision,
-            "turn": turn, "milliseconds": round(milliseconds, 4),
+            "blocks": len(shape[2].split()), "macs": count_macs(network), "batch_size": size, "precision": "fp32", "turn": turn,
+            "milliseconds": round(milliseconds, 4),
         }
-        for precision in PRECISIONS[options.device]
-        for size in BATCHES[options.device]
-        for (shape, network), time in zip(
-            networks.items(), latencies(networks.values(), size, precision=precision, turns=TURNS), strict=True
-        )
+        for size in BATCHES
+        for (shape, network), time in zip(networks.items(), latencies(networks.values(), size, turns=TURNS), strict=True)
         for turn, milliseconds in enumerate(time.times)
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    times = table.pivot(index=["precision", "batch_size", "turn"], columns=SHAPE, values="milliseconds")
-    shares = times.div(times[1.0, "dense", "", 1.0], axis=0).groupby(["precision", "batch_size"]).median()
-    print(shares.T.round(3).to_string())
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(options.out) as beside:
+    times = table.pivot(index=["batch_size", "turn"], columns=SHAPE, values="milliseconds")
+    print(times.div(times[1.0, "dense", "", 1.0], axis=0).groupby("batch_size").median().T.round(3).to_string())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
         table.to_csv(beside, index=False)
 
 

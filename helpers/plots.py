@@ -138,8 +138,8 @@ METHODS = {  # label, colour, marker, line style
     "width, equal MACs": ("width: as many MACs as depth", "C3", "s", "--"),
     "masked": ("masked weights", "C0", "o", "-"),
     "one_shot": ("instant: all before the first step", "C0", "o", "-"),
-    "equal_steps_8": ("gradual: 8 equal prunings", "C2", "^", "--"),
-    "cubic_8": ("gradual: 8 prunings, cubic", "C4", "v", "-."),
+    "equal_steps_8": ("gradual, 8 equal portions", "C2", "^", "--"),
+    "cubic_8": ("gradual, cubic: most of it early", "C4", "v", "-."),
 }
 
 
@@ -352,14 +352,14 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
 
 
 def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0) -> pd.DataFrame:
-    """Each network's share of the dense one's time, by (method, dropped blocks): columns `time`, and `low` and `high` of its 95 % CI.
+    """Each network's share of the dense one's time: columns `time`, and `low` and `high` of its 95 % CI.
 
-    `times`: rows of `depth_width_speed`. Medians over the turns, each compared with the dense network's own turn, so that drift
+    `times`: rows of `depth_width_speed`. The index is (method, dropped blocks, share of the MACs that was asked for). Medians over the turns, each compared with the dense network's own turn, so that drift
     cancels; the interval is the exact one of order statistics.
     """
     own = times[(times.batch_size == batch_size) & (times.width == width)].fillna({"dropped": ""})
-    by_turn = own.pivot(index="turn", columns=["method", "dropped"], values="milliseconds")
-    ratios = by_turn.div(by_turn["dense", ""], axis=0)
+    by_turn = own.pivot(index="turn", columns=["method", "dropped", "share"], values="milliseconds")
+    ratios = by_turn.div(by_turn["dense", "", 1.0], axis=0)
     found = [(ratios[name].median(), *quantile_test(ratios[name], p=0.5).confidence_interval()) for name in ratios]
     return pd.DataFrame(found, index=ratios.columns, columns=["time", "low", "high"])
 
@@ -367,7 +367,7 @@ def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0) ->
 def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Test accuracy of narrower and shallower networks: rows of `depth_width`, and of `depth_width_speed`.
 
-    Left: widths by the share of the MACs that is gone, after fine-tuning and before it. Right: depth against width by their
+    Left: widths by the share of the MACs that is left, after fine-tuning and before it. Right: depth against width by their
     share of the dense network's time for one image, with which they took turns; a grey line joins those with as many MACs.
     """
     fig, axes = plt.subplot_mosaic([["after", "large"], ["before", "large"]], figsize=(9.7, 5.8), height_ratios=(3, 2))
@@ -378,13 +378,16 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     curves(axes["before"], own, "test_accuracy_before", widths[:2], log=False)
     reference_line(axes["after"], small, "test_accuracy")
     axes["after"].set(xlabel=None, title=f"width, CifarNet(width={small.width.iloc[0]:g})")
-    axes["before"].set(xlabel="share of the MACs that is gone", ylabel="before fine-tuning", ylim=(0, None))
+    axes["before"].set(xlabel="share of the MACs that is left", ylabel="before fine-tuning", ylim=(0, None))
+    for place in ("after", "before"):
+        axes[place].xaxis.set_major_formatter(lambda gone, _: f"{1 - gone:.0%}")
     handles, labels = axes["after"].get_legend_handles_labels()
     few = small.seed[small.method == "from scratch"].nunique()
     labels = [f"{label} ({few} seeds)" if label == METHODS["from scratch"][0] else label for label in labels]
     axes["before"].legend(handles, labels, frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.28))
 
-    large = large.fillna({"dropped": ""}).join(time_shares(times), on=["method", "dropped"])
+    shares = time_shares(times)
+    large = large.fillna({"dropped": "", "share": 1.0}).join(shares, on=shares.index.names)
     if large.time.isna().any():
         lacking = large.dropped[large.time.isna()].iloc[0]
         raise ValueError(f"times: have no network without {lacking}; measure them again (benchmarks/depth_width_speed.py)")
@@ -419,7 +422,9 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     for place in ("after", "large"):
         axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     how = f"times: {int(times.threads.iloc[0])} thread{'s' if times.threads.iloc[0] > 1 else ''}, {times.precision.iloc[0]}"
-    fig.suptitle(f"mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10)
+    fig.suptitle(
+        f"every run; mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10
+    )
     return fig
 
 

@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 from torch import nn
 from torch.nn.utils import prune
 
@@ -203,6 +204,13 @@ def the_same(names, amount, *, conv1=False):
     return {name: amount for name in h.channel_groups(names["model"]) if conv1 or name != "conv1"}
 
 
+def widths(names):
+    """Half the 95 % intervals of notebook 7's second exercise, in points: paired, and as if independent."""
+    a, b = names["equal_90"], names["instant_90"]
+    n, errors = len(a), ((a - b).sem(), (a.sem() ** 2 + b.sem() ** 2) ** 0.5)
+    return [100 * t.ppf(0.975, freedom) * error for freedom, error in zip((n - 1, 2 * n - 2), errors, strict=True)]
+
+
 WRONG = {
     "check_parameters": [
         (lambda n: sum(t.numel() for t in h.CifarNet(0.25).state_dict().values()), "buffers"),
@@ -304,6 +312,21 @@ WRONG = {
         (0.5, "99.6%"),
         (25, "no share"),
         ("a quarter", "one number is wanted"),
+    ],
+    "check_false_alarm": [
+        (0.05, "eight chances of it"),
+        (0.4, "counts studies with two false alarms twice"),
+        (0.95**8, "the opposite"),
+        (0.2, "0.95"),
+        ("a third", "one number is wanted"),
+    ],
+    "check_pairing": [
+        (lambda n: widths(n)[::-1], "the other way round"),
+        (lambda n: [value / 100 for value in widths(n)], "is a share"),
+        (lambda n: [2 * value for value in widths(n)], "the whole width"),
+        (lambda n: [widths(n)[0], 0.5 * widths(n)[0]], "root of the sum"),
+        (lambda n: [9.0, widths(n)[1]], "each seed's difference"),
+        (0.3, "two numbers are wanted"),
     ],
     "check_csr_break_even": [(2 / 3, "PyTorch's default"), (0.25, "CSR takes 6.0 bytes"), (50, "no share")],
     "check_small_file": [

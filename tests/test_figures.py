@@ -94,9 +94,8 @@ def cut_times():
     rng = np.random.default_rng(2)
     networks = [("dense", np.nan), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
     points = [(*network, size, turn) for network in networks for size in (1, 256) for turn in range(7)]
-    times = pd.DataFrame(points, columns=["method", "dropped", "batch_size", "turn"]).assign(
-        threads=1, precision="fp32", width=1.0
-    )
+    times = pd.DataFrame(points, columns=["method", "dropped", "batch_size", "turn"])
+    times = times.assign(threads=1, precision="fp32", width=1.0, share=1.0)
     return times.assign(milliseconds=rng.uniform(100, 500, len(times)))
 
 

@@ -7,9 +7,11 @@ import pytest
 
 import tasks
 from benchmarks.pruned_speed import speed_ups
+from experiments.grids import GRIDS
 from helpers import load_cifar_net, read_results
 from helpers.data import REPOSITORY
-from helpers.stats import mean_ci
+from helpers.plots import time_shares
+from helpers.stats import holm, mean_ci, paired_difference
 from tools import figures
 
 README = (REPOSITORY / "README.md").read_text()
@@ -87,6 +89,49 @@ def claims():
     yield "criteria, one ranking", f"leaves {ranked}"
     yield "criteria, each layer", f"the same share from each layer leaves {end['layer', 'magnitude']:.1%}"
     yield "criteria, dense", f"dense network, trained as long, has {end['global', 'dense']:.1%}"
+    yield from depth_and_width()
+    yield from gradual_against_instant()
+
+
+def depth_and_width():
+    rows = read_results("depth_width")
+    two = {}
+    for size in (1, 256):
+        shares = time_shares(read_results("depth_width_speed"), size)
+        own = rows[rows.blocks == 2].fillna({"share": 1.0}).join(shares, on=shares.index.names)
+        two[size] = own.groupby("method").time.mean()
+    yield "time without blocks", f"without two of its five residual blocks **{two[1]['depth']:.0%}** of the dense network's time"
+    yield "time at equal MACs", f"narrower one with as many MACs **{two[1]['width, equal MACs']:.0%}**"
+    assert abs(two[256]["depth"] - two[256]["width, equal MACs"]) < 0.005
+    yield "time of 256", f"for 256 images both take {two[256]['depth']:.0%}"
+    accuracy = {arm: own.set_index("seed").test_accuracy for arm, own in rows[rows.blocks == 2].groupby("method")}
+    gap = paired_difference(accuracy["width, equal MACs"], accuracy["depth"])
+    yield "depth against width", f"{gap.in_points()} points of test accuracy"
+    half = rows[rows.share == 0.5].groupby("method").test_accuracy.mean()
+    kept, new = half["width, uniform"], half["from scratch"]
+    yield "pruned or new", f"**{kept:.1%}** with the weights that were kept, **{new:.1%}** with new ones"
+    by_seed = rows[rows.share == 0.5].pivot(index="seed", columns="method", values="test_accuracy")
+    gap = paired_difference(by_seed["from scratch"].dropna(), by_seed["width, uniform"])
+    yield "new against kept", f"the three seeds that have both, {gap.in_points()} points"
+    assert gap.n == 3
+
+
+def gradual_against_instant():
+    rows = read_results("gradual_vs_instant")
+    rows = rows[rows.variant.isna() & (rows.until == 0.6) & (rows.method != "dense")]
+    by = rows.pivot(index="seed", columns=["schedule", "target_sparsity"], values="test_accuracy")
+    gap = {key: paired_difference(by[key], by["one_shot", key[1]]) for key in by if key[0] != "one_shot"}
+    for level in (0.9, 0.98):
+        yield f"equal portions, {level}", f"{gap['equal_steps_8', level].in_points()} at {100 * level:g} %"
+    yield "cubic", f"{gap['cubic_8', 0.98].in_points()} at 98 %"
+    levels = sorted(set(rows.target_sparsity))
+    tested = holm([gap["equal_steps_8", level].p for level in levels])
+    assert [p > 0.05 for p in tested] == [level <= 0.8 for level in levels]
+    wanted = GRIDS["gradual_vs_instant"].seeds
+    yield (
+        "no difference",
+        f"{f'{len(by)} of {wanted} seeds so far' if len(by) < wanted else f'{wanted} seeds'}. Up to 80 % no difference is shown",
+    )
 
 
 @pytest.mark.parametrize(("name", "text"), list(claims()))

@@ -118,7 +118,7 @@ def cards() -> dict[str, int]:
 def test_the_readme_tells_the_same_times_as_the_cards():
     readme = (REPOSITORY / "README.md").read_text()
     for stem, told in cards().items():
-        (line,) = [line for line in readme.splitlines() if line.startswith("|") and f"notebooks/{stem}.ipynb" in line]
+        (line,) = [line for line in readme.splitlines() if line.startswith("|") and f"notebooks/{stem}.ipynb)" in line]
         assert minutes(line) == told, stem
 
 
