@@ -41,13 +41,12 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
         arms.setdefault((arm, recipe(c) if name == "gradual_pilot" else None), set()).add(c["seed"])
         if "from scratch" in c["method"] or c.get("variant") == "re-initialised":
             assert c["lr"] == (0.05 if name == "by_hand" else 0.4) and c["epochs"] == (1 if name == "by_hand" else 11)
-        elif name in ("gradual_pruning", "gradual_vs_instant"):
+        elif "gradual" in (name + c.get("source", "")) and name != "gradual_pilot":
             assert c["lr"] == RATES.get(c["schedule"], RATES["equal_steps_8"])  # each arm its own, chosen by the pilot
             recipes.add(recipe(c | {"lr": ""}))
         else:
             recipes.add(recipe(c))
-    rates = 3 if name == "gradual_pilot" else 1
-    assert len(recipes) <= rates
+    assert len(recipes) <= {"gradual_pilot": 3, "deploy": 2}.get(name, 1)  # deploy: networks with masks, and cut ones
     widths = {"depth_width", "deploy"}
     three = {arm for arm in arms if name in widths and (arm[0][0] == 1.0 or arm[0][1] == "from scratch")}
     five = {arm for arm in arms if name == "gradual_vs_instant" and arm[0][5]}
