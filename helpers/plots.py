@@ -354,8 +354,8 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
 def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0) -> pd.DataFrame:
     """Each network's share of the dense one's time: columns `time`, and `low` and `high` of its 95 % CI.
 
-    `times`: rows of `depth_width_speed`. The index is (method, dropped blocks, share of the MACs that was asked for). Medians over the turns, each compared with the dense network's own turn, so that drift
-    cancels; the interval is the exact one of order statistics.
+    `times`: rows of `depth_width_speed`. The index is (method, dropped blocks, share of the MACs that was asked for). Medians
+    over the turns, each compared with the dense network's own turn, so that drift cancels; intervals from order statistics.
     """
     own = times[(times.batch_size == batch_size) & (times.width == width)].fillna({"dropped": ""})
     by_turn = own.pivot(index="turn", columns=["method", "dropped", "share"], values="milliseconds")
@@ -406,12 +406,8 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
         own, marker = large[large.method == arm], marker or "*"
         ax.plot(own.time, own.test_accuracy, ls="", marker=marker, markersize=3, color=color, alpha=0.35)
         for k, one in own.groupby("blocks"):
-            middle, name, (x, low, high, _) = (
-                mean_ci(one.test_accuracy),
-                label if k == own.blocks.min() else None,
-                means.loc[arm, k],
-            )
-            spread = None if arm == "dense" else [[x - low], [high - x]]
+            middle, (x, low, high, _) = mean_ci(one.test_accuracy), means.loc[arm, k]
+            spread, name = [[x - low], [high - x]], label if k == own.blocks.min() else None
             ax.errorbar(x, middle.mean, middle.margin, spread, color=color, marker=marker, ls="", capsize=3, label=name)
     ax.xaxis.set_major_formatter(_PERCENT)
     ax.yaxis.set_major_locator(MultipleLocator(0.01))  # labels would round halves of a percent
@@ -422,9 +418,8 @@ def depth_vs_width(rows: pd.DataFrame, times: pd.DataFrame) -> Figure:
     for place in ("after", "large"):
         axes[place].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     how = f"times: {int(times.threads.iloc[0])} thread{'s' if times.threads.iloc[0] > 1 else ''}, {times.precision.iloc[0]}"
-    fig.suptitle(
-        f"every run; mean and 95 % CI: {small.seed.nunique()} seeds left, {large.seed.nunique()} right; {how}", fontsize=10
-    )
+    seeds = f"{small.seed.nunique()} seeds left, {large.seed.nunique()} right"
+    fig.suptitle(f"every run; mean and 95 % CI: {seeds}; {how}", fontsize=10)
     return fig
 
 
@@ -499,8 +494,7 @@ def gradual_vs_instant(rows: pd.DataFrame, bound: float = 0.003) -> Figure:
         ax.set_xticks(range(len(some)), [f"{level:.0%}" for level in some])
         ax.set(xlabel="sparsity", xlim=(-0.5, len(some) - 0.5), title=f"{some[0]:.0%} to {some[-1]:.0%}, minus instant")
     axes["fine"].set(ylabel="points of test accuracy")
-    told = f"every run; mean and 95 % CI of {rows.seed.nunique()} seeds; band below: ± {100 * bound:g} points"
-    fig.suptitle(told, fontsize=10)
+    fig.suptitle(f"every run; mean and 95 % CI of {rows.seed.nunique()} seeds; band below: ± {100 * bound:g} points", fontsize=10)
     return fig
 
 
