@@ -1,8 +1,8 @@
 """How fast are networks without blocks, and narrower ones? By turns, all in one run; a row a turn.
 
 The shapes are those in results/depth_width.csv: at width 1.0 the networks without blocks and the narrower ones with as many MACs, at
-width 0.5 the uniform ones. One thread, fp32. Times depend on the shapes alone: new weights take as long as trained ones. Rows go to
-build/results/, or to --out.
+width 0.5 the uniform ones. One thread; on a GPU (`--device cuda`) larger batches and bf16 too. Times depend on the shapes alone: new
+weights take as long as trained ones. Rows go to build/results/, or to --out.
 """
 
 import argparse
@@ -16,7 +16,11 @@ from helpers import CifarNet, count_macs, drop_blocks, latencies, read_results
 from helpers.data import REPOSITORY, replacing
 from helpers.training import describe_device
 
-TURNS, BATCHES = 41, (1, 256)
+TURNS = {"cpu": 41, "cuda": 21}
+SETTINGS = {  # (batch size, precision); a GPU is busy with large batches only
+    "cpu": [(1, "fp32"), (256, "fp32")],
+    "cuda": [(size, precision) for size in (1, 256, 4096) for precision in ("fp32", "bf16")],
+}
 SHAPE = ["width", "method", "dropped", "share"]
 
 
@@ -39,22 +43,26 @@ def networks_of(rows: pd.DataFrame) -> dict[tuple, torch.nn.Module]:
 def main():
     parser = argparse.ArgumentParser(description="Times of networks without blocks and of narrower ones, by turns.")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build" / "results" / "depth_width_speed.csv")
-    path = parser.parse_args().out
+    parser.add_argument("--device", choices=SETTINGS, default="cpu")
+    options = parser.parse_args()
+    path, device = options.out, options.device
     torch.set_num_threads(1)
     networks = networks_of(read_results("depth_width"))
-    about = {"device": describe_device("cpu"), "torch": torch.__version__.split("+")[0], "threads": 1}
+    macs = {shape: count_macs(network) for shape, network in networks.items()}
+    models = [network.to(device) for network in networks.values()]
+    about = {"device": describe_device(device), "torch": torch.__version__.split("+")[0], "threads": 1}
     rows = [
         about | dict(zip(SHAPE, shape, strict=True)) | {
-            "blocks": len(shape[2].split()), "macs": count_macs(network), "batch_size": size, "precision": "fp32", "turn": turn,
+            "blocks": len(shape[2].split()), "macs": macs[shape], "batch_size": size, "precision": precision, "turn": turn,
             "milliseconds": round(milliseconds, 4),
         }
-        for size in BATCHES
-        for (shape, network), time in zip(networks.items(), latencies(networks.values(), size, turns=TURNS), strict=True)
+        for size, precision in SETTINGS[device]
+        for shape, time in zip(networks, latencies(models, size, precision=precision, turns=TURNS[device]), strict=True)
         for turn, milliseconds in enumerate(time.times)
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    times = table.pivot(index=["batch_size", "turn"], columns=SHAPE, values="milliseconds")
-    print(times.div(times[1.0, "dense", "", 1.0], axis=0).groupby("batch_size").median().T.round(3).to_string())
+    times = table.pivot(index=["batch_size", "precision", "turn"], columns=SHAPE, values="milliseconds")
+    print(times.div(times[1.0, "dense", "", 1.0], axis=0).groupby(["batch_size", "precision"]).median().T.round(3).to_string())
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         table.to_csv(beside, index=False)

@@ -166,9 +166,9 @@ def by_hand(seeds: Iterable[int]) -> list[dict]:
     ]
 
 
-def _gradual(seeds: Iterable[int], points: Iterable[tuple]) -> list[dict]:
+def _gradual(seeds: Iterable[int], points: Iterable[tuple], width: float = 0.5) -> list[dict]:
     """Configurations of `train_and_prune` for (method, schedule, until, variant, sparsity, lr) points."""
-    common = {"model": "CifarNet", "width": 0.5, "scope": "global", "epochs": 3}
+    common = {"model": "CifarNet", "width": width, "scope": "global", "epochs": 3}
     names = ("method", "schedule", "until", "variant", "target_sparsity", "lr")
     return [common | dict(zip(names, point, strict=True)) | {"seed": seed} for seed in seeds for point in points]
 
@@ -176,23 +176,39 @@ def _gradual(seeds: Iterable[int], points: Iterable[tuple]) -> list[dict]:
 def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
     """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds; watched on the way."""
     rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
-    points = [("magnitude", name, 0.6, "", level, RATES["one_shot"]) for level in (0.9, 0.98) for name in rounds]
-    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, RATES["none"]), *points])]
+    points = [("magnitude", name, 0.6, "", level, RATES[0.5]["one_shot"]) for level in (0.9, 0.98) for name in rounds]
+    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, RATES[0.5]["none"]), *points])]
 
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
 PILOT_RATES = (0.05, 0.1, 0.2)
 ARMS = ("one_shot", "equal_steps_8", "cubic_8")  # instant, gradual, and gradual with most of it early
 LEVELS = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-# by schedule: the peak rates with the best mean validation accuracy in gradual_pilot; a test compares
-RATES = {"none": 0.1, "one_shot": 0.2, "equal_steps_8": 0.2, "cubic_8": 0.2}
+# by width and schedule: the peak rates with the best mean validation accuracy in the pilot; a test compares
+RATES = {
+    0.5: {"none": 0.1, "one_shot": 0.2, "equal_steps_8": 0.2, "cubic_8": 0.2},
+    1.0: {"none": 0.2, "one_shot": 0.2, "equal_steps_8": 0.2, "cubic_8": 0.2},
+}
+
+
+def _pilot(seeds: Iterable[int], levels: Iterable[float], width: float) -> list[dict]:
+    arms = [("magnitude", name, 0.6, "", level) for level in levels for name in ARMS]
+    points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
+    return _gradual([PILOT_SEED + seed for seed in seeds], points, width)
 
 
 def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
     """Peak learning rates for each arm of gradual against instant, on two pilot seeds, at 80 and 95 %."""
-    arms = [("magnitude", name, 0.6, "", level) for level in (0.8, 0.95) for name in ARMS]
-    points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
-    return _gradual([PILOT_SEED + seed for seed in seeds], points)
+    return _pilot(seeds, (0.8, 0.95), 0.5)
+
+
+def gradual_pilot_wide(seeds: Iterable[int]) -> list[dict]:
+    """Peak learning rates for gradual_vs_instant_wide, on two pilot seeds, at 95 %."""
+    return _pilot(seeds, (0.95,), 1.0)
+
+
+def _arms(levels: Iterable[float]) -> list[tuple]:
+    return [("dense", "none", 0.6, "", 0.0), *(("magnitude", name, 0.6, "", level) for level in levels for name in ARMS)]
 
 
 def gradual_vs_instant(seeds: Iterable[int]) -> list[dict]:
@@ -201,8 +217,7 @@ def gradual_vs_instant(seeds: Iterable[int]) -> list[dict]:
     Seed by seed. Each arm at its own peak rate; "re-initialised" takes the steps and the rate of dense training and fine-tuning
     together.
     """
-    points = [("dense", "none", 0.6, "", 0.0), *(("magnitude", name, 0.6, "", level) for level in LEVELS for name in ARMS)]
-    points += [("magnitude", name, 0.3, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS[1:]]
+    points = _arms(LEVELS) + [("magnitude", name, 0.3, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS[1:]]
     few = [
         ("magnitude", "one_shot", 0.6, name, level) for level in (0.8, 0.95, 0.99) for name in ("random mask", "re-initialised")
     ]
@@ -211,9 +226,22 @@ def gradual_vs_instant(seeds: Iterable[int]) -> list[dict]:
     found = [
         c
         for seed in seeds
-        for c in _gradual([seed], [(*p, RATES[p[1]]) for p in points + (few if seed < CONFOUND_SEEDS else [])])
+        for c in _gradual([seed], [(*p, RATES[0.5][p[1]]) for p in points + (few if seed < CONFOUND_SEEDS else [])])
     ]
     return [c | FROM_SCRATCH if c["variant"] == "re-initialised" else c for c in found]
+
+
+def gradual_vs_instant_wide(seeds: Iterable[int]) -> list[dict]:
+    """Instant, gradual and cubic pruning at the same eight sparsities, width 1.0 (ten seeds). Meant for a GPU."""
+    return _gradual(seeds, [(*p, RATES[1.0][p[1]]) for p in _arms(LEVELS)], 1.0)
+
+
+def gradual_checks(seeds: Iterable[int]) -> list[dict]:
+    """Gradual against instant at twice the peak rate, and with four times the training: 90, 95 and 98 %, five seeds."""
+    arms = [("magnitude", name, 0.6, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS]
+    usual = [(*arm, RATES[0.5][arm[1]]) for arm in [("dense", "none", 0.6, "", 0.0), *arms]]
+    doubled = [(*arm, 2 * RATES[0.5][arm[1]]) for arm in arms]
+    return [c for s in seeds for c in _gradual([s], doubled) + [c | {"epochs": 12} for c in _gradual([s], usual)]]
 
 
 GRIDS = {
@@ -227,5 +255,8 @@ GRIDS = {
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, prepare_dense, GRADUAL + WATCHED, seeds=10),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, prepare_dense, GRADUAL, seeds=2),
     "gradual_vs_instant": Grid(gradual_vs_instant, train_and_prune, prepare_dense, GRADUAL, seeds=10),
+    "gradual_checks": Grid(gradual_checks, train_and_prune, prepare_dense, GRADUAL),
+    "gradual_pilot_wide": Grid(gradual_pilot_wide, train_and_prune, prepare_dense, GRADUAL, seeds=2),
+    "gradual_vs_instant_wide": Grid(gradual_vs_instant_wide, train_and_prune, prepare_dense, GRADUAL, seeds=10),
     "deploy": Grid(deployed, deploy, extra=DEPLOYED, seeds=DEPLOYED_SEEDS),
 }

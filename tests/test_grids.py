@@ -11,6 +11,8 @@ from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_resu
 from helpers.metrics import count_macs
 from helpers.sweeps import COLUMNS, run_one
 
+PILOTS = {0.5: "gradual_pilot", 1.0: "gradual_pilot_wide"}  # by width
+CHOSEN = {*PILOTS.values(), "gradual_checks"}  # grids in which rates, or the length, are part of the question
 SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
 
 
@@ -38,15 +40,18 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
             continue  # nothing is trained
         arm = tuple(c.get(k) for k in ("width", "method", "scope", "schedule", "until", "variant", "target_sparsity", "share",
                                        "blocks", "layer", "source", "precision"))  # fmt: skip
-        arms.setdefault((arm, recipe(c) if name == "gradual_pilot" else None), set()).add(c["seed"])
+        arms.setdefault((arm, recipe(c) if name in CHOSEN else None), set()).add(c["seed"])
         if "from scratch" in c["method"] or c.get("variant") == "re-initialised":
             assert c["lr"] == (0.05 if name == "by_hand" else 0.4) and c["epochs"] == (1 if name == "by_hand" else 11)
-        elif "gradual" in (name + c.get("source", "")) and name != "gradual_pilot":
-            assert c["lr"] == RATES.get(c["schedule"], RATES["equal_steps_8"])  # each arm its own, chosen by the pilot
+        elif "gradual" in (name + c.get("source", "")) and name not in CHOSEN:
+            rates = RATES[c["width"]]
+            assert c["lr"] == rates.get(c["schedule"], rates["equal_steps_8"])  # each arm its own, chosen by the pilot
             recipes.add(recipe(c | {"lr": ""}))
         else:
             recipes.add(recipe(c))
-    assert len(recipes) <= {"gradual_pilot": 3, "deploy": 2}.get(name, 1)  # deploy: networks with masks, and cut ones
+    assert len(recipes) <= {"deploy": 2, "gradual_checks": 3, **dict.fromkeys(PILOTS.values(), 3)}.get(
+        name, 1
+    )  # deploy: networks with masks, and cut ones
     widths = {"depth_width", "deploy"}
     three = {arm for arm in arms if name in widths and (arm[0][0] == 1.0 or arm[0][1] == "from scratch")}
     five = {arm for arm in arms if name == "gradual_vs_instant" and arm[0][5]}
@@ -54,16 +59,19 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
     assert len({frozenset(seeds) for arm, seeds in arms.items() if arm not in three | five}) <= 1
 
 
-def test_the_rates_are_the_pilots_choice():
-    pilot = read_results("gradual_pilot")
+@pytest.mark.parametrize(("width", "name"), PILOTS.items())
+def test_the_rates_are_the_pilots_choice(width, name):
+    pilot = read_results(name)
     means = pilot.groupby(["schedule", "lr"]).val_accuracy.mean()
-    assert len(pilot) == len(GRIDS["gradual_pilot"].everything)
-    assert {name: own.idxmax()[1] for name, own in means.groupby("schedule")} == RATES
+    assert len(pilot) == len(GRIDS[name].everything) and set(pilot.width) == {width}
+    assert {schedule: own.idxmax()[1] for schedule, own in means.groupby("schedule")} == RATES[width]
 
 
 def test_pilot_seeds_are_used_nowhere_else():
-    pilot = {c["seed"] for c in GRIDS["gradual_pilot"].everything}
-    assert all(pilot.isdisjoint({c["seed"] for c in grid.everything}) for name, grid in GRIDS.items() if name != "gradual_pilot")
+    pilot = {c["seed"] for name in PILOTS.values() for c in GRIDS[name].everything}
+    assert all(
+        pilot.isdisjoint({c["seed"] for c in grid.everything}) for name, grid in GRIDS.items() if name not in PILOTS.values()
+    )
 
 
 def one(name, **wanted):
