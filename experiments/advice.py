@@ -2,13 +2,15 @@
 
 import pandas as pd
 
+from helpers.plots import time_shares
 from helpers.stats import mean_ci
 
 TARGETS = {  # where the network is to run: (backend of the rows, the cost that counts there)
     "CPU, one image at a time": ("cpu", "time_share_1"),
     "CPU, large batches": ("cpu", "time_share_256"),
     "storage or download": ("cpu", "zipped_bytes"),
-    "GPU": ("cuda", "time_share_256"),
+    "GPU, one image at a time": ("cuda", "time_share_1"),
+    "GPU, batches of 4,096": ("cuda", "time_share_4096"),
     "accelerator with sparse kernels": ("sparse", "time_share_256"),
 }
 
@@ -56,3 +58,22 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
     good = found[found.val_accuracy >= found.dense_val_accuracy - points / 100].reset_index()[columns]
     good = good.sort_values(["width", cost], ascending=[False, True], kind="stable", ignore_index=True)
     return good, own[own.network.isin(good.network)]
+
+
+def on_gpu(rows: pd.DataFrame, cut: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """The fp32 networks of `depth_width` among `deploy` rows once more, with times of a GPU: backend "cuda".
+
+    Accuracies are those of the rows; costs are shares of the time of the dense network of the same width, by turns.
+
+    Args:
+        rows: of results/deploy.csv. cut: of results/depth_width.csv, which tell the blocks that went.
+        times: of results/depth_width_speed_gpu.csv, one for each turn; shapes that it lacks are left out.
+    """
+    shape, times = ["width", "method", "dropped", "share"], times[times.precision == "fp32"]
+    own = rows[(rows.source == "depth_width") & (rows.precision == "fp32")]
+    own = own.merge(cut[["width", "method", "share", "blocks", "seed", "dropped"]])
+    keys = own[shape].fillna({"dropped": "", "share": 1.0}).replace({"method": {"from scratch": "width, uniform"}})
+    for size in (1, 4096):
+        found = pd.concat({width: time_shares(times, size, width).time for width in keys.width.unique()}, names=["width"])
+        own[f"time_share_{size}"] = keys.join(found, on=shape).time
+    return own.dropna(subset="time_share_4096").assign(backend="cuda")

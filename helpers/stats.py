@@ -1,4 +1,4 @@
-"""Statistics of result rows, on scipy: means and paired differences with confidence intervals, Holm, equivalence.
+"""Statistics of result rows, on scipy: means and paired differences with confidence intervals.
 
 Introduced in the README's first figure and notebook 07. A sample is a sequence of numbers, one a seed.
 """
@@ -56,13 +56,6 @@ def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
     return a - b
 
 
-def _p_one_sided(values: np.ndarray, mean: float) -> float:
-    """P-value of "the true mean is at most `mean`" (one-sample t-test; exact for values without spread)."""
-    if np.ptp(values) == 0:
-        return 0.0 if values[0] > mean else 1.0
-    return float(stats.ttest_1samp(values, mean, alternative="greater").pvalue)
-
-
 def mean_ci(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean with its confidence interval from Student's t distribution.
 
@@ -86,38 +79,5 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
         3
     """
     difference = _differences(a, b)
-    p = min(1.0, 2 * min(_p_one_sided(difference, 0.0), _p_one_sided(-difference, 0.0)))
-    return mean_ci(difference, level)._replace(p=p)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number so that the chance of any false alarm stays bounded (Holm 1979).
-
-    Example:
-        >>> holm([0.01, 0.04])
-        [0.02, 0.04]
-    """
-    p = np.asarray(p_values, dtype=float)
-    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p_values={p.tolist()!r}: must be one or more numbers in [0, 1]")
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted.tolist()
-
-
-def equivalence(a: Sequence[float], b: Sequence[float], bound: float, alpha: float = 0.05) -> Estimate:
-    """Is the mean of a - b within ± bound? Two one-sided paired t-tests (Schuirmann 1987).
-
-    Paired as in `paired_difference`. Where `p` is below alpha, the (1 - 2 alpha) interval, which is returned, lies inside
-    the bounds: equivalent. A large p-value in `paired_difference` shows no equality; a small one here does.
-
-    Example:
-        >>> equivalence([0.90, 0.91, 0.92], [0.90, 0.91, 0.92], bound=0.003).p
-        0.0
-    """
-    difference = _differences(a, b)
-    check(0 < alpha < 1, "alpha", alpha, "a fraction in (0, 1)")
-    check(0 < bound < np.inf, "bound", bound, "a positive number")
-    p = max(_p_one_sided(difference, -bound), _p_one_sided(-difference, -bound))
-    return mean_ci(difference, 1 - 2 * alpha)._replace(p=p)
+    p = stats.ttest_1samp(difference, 0).pvalue if np.ptp(difference) else difference[0] == 0  # exact without spread
+    return mean_ci(difference, level)._replace(p=float(p))

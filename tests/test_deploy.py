@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_surgery import lively
 from torch import nn
 
-from experiments.advice import TARGETS, advise
+from experiments.advice import TARGETS, advise, on_gpu
 from helpers import (
     CheckpointError,
     CifarNet,
@@ -178,10 +178,47 @@ def test_a_changed_row_changes_the_answer():
 
 
 def test_what_is_not_measured_gets_no_advice():
-    for target in ("GPU", "accelerator with sparse kernels"):
+    for target in ("GPU, batches of 4,096", "accelerator with sparse kernels"):
         assert all(table.empty for table in advise(rows(), target))
-    assert not advise(rows(backend="cuda"), "GPU")[0].empty
+    assert not advise(rows(backend="cuda"), "GPU, one image at a time")[0].empty
     with pytest.raises(ValueError, match=r"target='TPU': must be one of CPU, one image"):
         advise(rows(), "TPU")
     with pytest.raises(ValueError, match="must hold the dense network of width 0.5"):
         advise(rows()[lambda table: table.network != "half"], next(iter(TARGETS)))
+
+
+def test_a_gpus_times_go_to_the_networks_of_their_shape():
+    """Shares of the dense network of the same width, turn by turn; from scratch is as fast as uniform; no masks, no int8."""
+    names = ["width", "method", "share", "blocks", "source", "precision"]
+    kinds = [
+        (1.0, "dense", None, 0, "depth_width", "fp32"),
+        (1.0, "dense", None, 0, "depth_width", "int8"),
+        (1.0, "depth", None, 1, "depth_width", "fp32"),
+        (0.5, "dense", None, 0, "depth_width", "fp32"),
+        (0.5, "width, uniform", 0.5, 0, "depth_width", "fp32"),
+        (0.5, "from scratch", 0.5, 0, "depth_width", "fp32"),
+        (0.5, "from scratch", 0.25, 0, "depth_width", "fp32"),  # not timed
+        (0.5, "magnitude", None, None, "gradual_pruning", "fp32"),
+    ]
+    table = pd.DataFrame(kinds, columns=names).assign(seed=3, backend="cpu", test_accuracy=0.5)
+    table["share"] = table.share.astype(float)
+    cut = table[table.source == "depth_width"].query("precision == 'fp32'")[["width", "method", "share", "blocks", "seed"]]
+    cut["dropped"] = cut.method.map({"depth": "stage1.block1"})
+    timed = {
+        (1.0, "dense", None, 1.0): 4.0, (1.0, "depth", "stage1.block1", 1.0): 3.0,
+        (0.5, "dense", None, 1.0): 2.0, (0.5, "width, uniform", None, 0.5): 1.0,
+    }  # fmt: skip
+    times = [
+        (*shape, size, precision, turn, own * (turn + 1) * (1 if precision == "fp32" else 7))
+        for shape, own in timed.items()
+        for size in (1, 4096)
+        for precision in ("fp32", "bf16")
+        for turn in range(6)
+    ]
+    times = pd.DataFrame(
+        times, columns=["width", "method", "dropped", "share", "batch_size", "precision", "turn", "milliseconds"]
+    )
+    found = on_gpu(table, cut, times)
+    assert found.index.size == 5 and set(found.precision) == {"fp32"} and set(found.backend) == {"cuda"}
+    assert found.time_share_4096.tolist() == [1.0, 0.75, 1.0, 0.5, 0.5] == found.time_share_1.tolist()
+    assert table.backend.eq("cpu").all()

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
 
-from helpers.stats import Estimate, equivalence, holm, mean_ci, paired_difference
+from helpers.stats import Estimate, mean_ci, paired_difference
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=20)
@@ -33,7 +36,6 @@ def test_series_are_paired_by_their_index():
     """Rows of a sweep come as they finish: the order says nothing, and one arm may lack a seed."""
     a, b = pd.Series({0: 5.0, 1: 4.0, 2: 9.0, 3: 1.0}), pd.Series({2: 6.0, 0: 3.0, 1: 3.0})
     assert paired_difference(a, b) == paired_difference([5, 4, 9], [3, 3, 6])
-    assert equivalence(a, b, bound=9) == equivalence([5, 4, 9], [3, 3, 6], bound=9)
     with pytest.raises(ValueError, match="two or more finite numbers"):
         paired_difference(a, pd.Series({7: 1.0, 8: 2.0}))
     with pytest.raises(ValueError, match=r"b=\[0, 0, 1\]: must be indexed by seed, each of them once"):
@@ -41,17 +43,24 @@ def test_series_are_paired_by_their_index():
 
 
 def test_holm_by_hand():
-    """0.01 x 4, then 0.02 x 3, then the running maximum: 0.03 x 2 = 0.06, and 0.04 x 1 raised to 0.06."""
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    """As notebook 07 calls it. 0.01 x 4, then 0.02 x 3, then the running maximum: 0.03 x 2 = 0.06, and 0.04 x 1 raised to 0.06."""
+    assert multipletests([0.04, 0.01, 0.03, 0.02], method="holm")[1] == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert multipletests([0.6, 0.7], method="holm")[1].tolist() == [1.0, 1.0]
 
 
 def test_equivalence_by_hand():
-    """Differences -1, 0, 1 against ± 5: t = 5 / (1/√3) = 5√3 on 2 degrees; one-sided p = (1 - t/√(2 + t²)) / 2."""
+    """As notebook 07 calls it. Differences -1, 0, 1 against ± 5: t = 5 / (1/√3) = 5√3 on 2 degrees; p = (1 - t/√(2 + t²)) / 2."""
     t = 5 * math.sqrt(3)
-    result = equivalence([0, 1, 2], [1, 1, 1], bound=5)
-    assert result.p == pytest.approx((1 - t / math.sqrt(2 + t * t)) / 2, rel=1e-9)
-    assert result.p < 0.05 < equivalence([0, 1, 2], [1, 1, 1], bound=1).p
+    a, b = np.array([0.0, 1, 2]), np.array([1.0, 1, 1])
+    assert ttost_paired(a, b, -5, 5)[0] == pytest.approx((1 - t / math.sqrt(2 + t * t)) / 2, rel=1e-9)
+    assert ttost_paired(a, b, -5, 5)[0] < 0.05 < ttost_paired(a, b, -1, 1)[0]
+
+
+def test_power_is_what_repeated_studies_find():
+    """As notebook 07 calls it: of many studies with this true difference, four of five find it."""
+    effect = TTestPower().solve_power(nobs=10, alpha=0.05 / 8, power=0.8)
+    differences = np.random.default_rng(0).normal(effect, 1, size=(4000, 10))
+    assert (scipy_stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05 / 8).mean() == pytest.approx(0.8, abs=0.03)
 
 
 @given(samples, st.floats(0.5, 0.99))
@@ -72,26 +81,9 @@ def test_paired_difference_agrees_with_scipy(pairs):
         assert result.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue, abs=1e-9)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_monotone_and_bounded(p):
-    adjusted = holm(p)
-    assert all(a <= b <= min(1, a * len(p)) + 1e-12 for a, b in zip(p, adjusted, strict=True))
-    assert min(adjusted) == pytest.approx(min(1, min(p) * len(p)))
-    ranked = [b for _, b in sorted(zip(p, adjusted, strict=True))]
-    assert all(x <= y + 1e-15 for x, y in zip(ranked, ranked[1:], strict=False))
-
-
-@given(samples, st.floats(0.1, 50))
-def test_equivalence_is_the_interval_inside_the_bounds(values, bound):
-    result = equivalence(values, [0.0] * len(values), bound)
-    inside = -bound < result.low and result.high < bound
-    near = min(abs(result.low + bound), abs(result.high - bound)) < 1e-6
-    assert (result.p < 0.05) == inside or near
-
-
 @pytest.mark.parametrize("bad", [[], [1.0], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]]])
 def test_bad_samples(bad):
-    for call in (lambda: mean_ci(bad), lambda: paired_difference(bad, [1.0, 2.0]), lambda: equivalence([1.0, 2.0], bad, 1)):
+    for call in (lambda: mean_ci(bad), lambda: paired_difference(bad, [1.0, 2.0])):
         with pytest.raises(ValueError, match="must be two or more finite numbers"):
             call()
 
@@ -101,11 +93,6 @@ def test_bad_arguments():
         paired_difference([1, 2, 3], [1, 2])
     with pytest.raises(ValueError, match="level=1.5"):
         mean_ci([1, 2], 1.5)
-    with pytest.raises(ValueError, match="bound=0"):
-        equivalence([1, 2], [1, 2], 0)
-    for p in ([], [1.1], [-0.1], [math.nan]):
-        with pytest.raises(ValueError, match="p_values"):
-            holm(p)
 
 
 def test_a_difference_in_points():
