@@ -252,7 +252,7 @@ def schedules(pairs: dict[str, Sequence[tuple[int, float]]], total: int) -> Figu
 
 def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
     """Accuracy by optimiser step for several trainings, (step, accuracy) pairs each; ticks above mark where each prunes."""
-    fig, ax = plt.subplots(figsize=(8, 4.6))
+    fig, ax = plt.subplots(figsize=(8, 5))
     for k, (name, own) in enumerate(runs.items()):
         style = PRUNINGS[name]
         ax.plot(*zip(*own, strict=True), markersize=4, lw=1.5, label=name, **style)
@@ -262,7 +262,7 @@ def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict
     _label_line(ax, "when each is pruned", 1.04, x=0.68)
     ax.yaxis.set_major_formatter(_PERCENT)
     ax.set(xlabel="optimiser step", ylabel="validation accuracy", ylim=(0, 1.06 + 0.04 * len(runs)), yticks=np.linspace(0, 1, 6))
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     return fig
 
 

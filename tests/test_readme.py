@@ -105,6 +105,10 @@ def depth_and_width():
     yield "time at equal MACs", f"narrower one with as many MACs **{two[1]['width, equal MACs']:.0%}**"
     assert abs(two[256]["depth"] - two[256]["width, equal MACs"]) < 0.005
     yield "time of 256", f"for 256 images both take {two[256]['depth']:.0%}"
+    times = read_results("depth_width_speed_gpu")
+    shares = time_shares(times[times.precision == "fp32"], 4096)
+    own = rows[rows.blocks == 2].fillna({"share": 1.0}).join(shares, on=shares.index.names).groupby("method").time.mean()
+    yield "GPU", f"(H200, fp32, 4,096 images) they take {own['depth']:.0%} and {own['width, equal MACs']:.0%}"
     accuracy = {arm: own.set_index("seed").test_accuracy for arm, own in rows[rows.blocks == 2].groupby("method")}
     gap = paired_difference(accuracy["width, equal MACs"], accuracy["depth"])
     yield "depth against width", f"{gap.in_points()} points of test accuracy"
@@ -127,6 +131,11 @@ def gradual_against_instant():
     assert {own.n for own in (gap | wide).values()} == {GRIDS["gradual_vs_instant"].seeds} == {10}
     yield "no difference", "10 seeds. Up to 80 % no difference is shown"
     at_98 = [wide[name, 0.98].in_points() for name in ("equal_steps_8", "cubic_8")]
+    rows = read_results("gradual_checks")
+    long = minus_instant(rows[rows.epochs == 4 * GRIDS["gradual_vs_instant"].everything[0]["epochs"]])
+    assert all(long["equal_steps_8", level].low < 0 < long["equal_steps_8", level].high for level in (0.9, 0.95))
+    yield "longer, equal", f"behind at 98 % only, {long['equal_steps_8', 0.98].in_points()}"
+    yield "longer, cubic", f"ahead at 90 % already, {long['cubic_8', 0.9].in_points()}"
     yield "width 1.0", f"At width 1.0, 10 seeds, the signs at 98 % are the same: {' and '.join(at_98)}"
 
 
