@@ -510,13 +510,15 @@ def pareto(rows: pd.DataFrame) -> Figure:
     """Test accuracy against four costs for all networks of `deploy` rows: means over seeds, and every run as a small mark.
 
     Filled marks are fp32, hollow ones int8 (whose MACs are no longer of the same kind: fp32 alone in that panel). The line
-    joins the networks that no other one beats in both accuracy and cost. Masked networks are labelled with their sparsity.
+    joins the networks that no other one beats in both accuracy and cost. Masked networks are labelled with their sparsity; an arrow
+    tells where one lies below the others.
     """
     fig, axes = plt.subplots(2, 2, figsize=(9.7, 7.8), sharey=True)
     rows = rows.assign(method=rows.method.replace("magnitude", "masked"))
     kinds = ["network", "method", "precision", "width"]
     means = rows.groupby(kinds)[["test_accuracy", *COSTS, "target_sparsity"]].mean().reset_index()
     whole = rows[(rows.method == "dense") & (rows.precision == "fp32") & (rows.width == rows.width.max())]
+    floor = means[means.method != "masked"].test_accuracy.min() - 0.02  # masked networks below it are told, not drawn
     for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
         some, runs = (t[(t.precision == "fp32") | (cost != "macs")] for t in (means, rows))
         for (method, precision), own in some.groupby(["method", "precision"]):
@@ -527,13 +529,17 @@ def pareto(rows: pd.DataFrame) -> Figure:
             ax.plot(each[cost], each.test_accuracy, alpha=0.35, **style | {"markersize": 2.5})
             ax.plot(own[cost], own.test_accuracy, label=name if precision == "fp32" else None, **style)
         for network in some[(some.precision == "fp32") & some.method.isin(("dense", "masked"))].itertuples():
-            at = (getattr(network, cost), network.test_accuracy)
-            told, where = (network.network, (-5, 5)) if network.method == "dense" else (f"{network.target_sparsity:.0%}", (6, -4))
-            ax.annotate(told, at, xytext=where, textcoords="offset points", ha="right" if where[0] < 0 else "left", fontsize=9)
+            told, where, side = network.network, (-5, 5), "right"
+            if network.method == "masked":
+                told, where, side = f"{network.target_sparsity:.0%}", (6, -4), "left"
+            if network.test_accuracy < floor:
+                told, where = f"↓ {told} masked: {network.test_accuracy:.1%}", (-4, -4)
+            at = (getattr(network, cost), max(network.test_accuracy, floor + 0.003))
+            ax.annotate(told, at, xytext=where, textcoords="offset points", ha=side, fontsize=9)
         best = some.sort_values([cost, "test_accuracy"], ascending=[True, False])
         best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
         ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)
-        ax.set(xscale="log", xlabel=label)
+        ax.set(xscale="log", xlabel=label, ylim=(floor, None))
         if cost.startswith("time_share"):
             ms = whole[cost.replace("time_share", "latency_ms")].mean()
             ax.set(xlabel=f"{label}: share of the dense network's {ms:.3g} ms")

@@ -131,6 +131,9 @@ def test_the_front_holds_what_nothing_beats():
     axes = figures.plots.pareto(rows).axes
     fronts = [ax.lines[-1].get_ydata().tolist() for ax in axes]
     assert fronts == [[0.8, 0.9], [0.8, 0.9], [0.85, 0.9], [0.8, 0.9]]
+    rows.loc[rows.network == "masked", "test_accuracy"] = 0.3  # would squeeze all others
+    for ax in figures.plots.pareto(rows).axes:
+        assert ax.get_ylim()[0] == pytest.approx(0.68) and "↓ 90% masked: 30.0%" in {text.get_text() for text in ax.texts}
 
 
 def test_lines_by_sparsity():

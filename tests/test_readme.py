@@ -92,6 +92,32 @@ def claims():
     yield "criteria, dense", f"dense network, trained as long, has {end['global', 'dense']:.1%}"
     yield from depth_and_width()
     yield from gradual_against_instant()
+    yield from forms_to_ship()
+
+
+def forms_to_ship():
+    rows = read_results("deploy")
+    assert len(rows) == len(GRIDS["deploy"].everything) and f"accuracy of {rows.network.nunique()} kinds of networks" in README
+    dense = rows[(rows.width == 1.0) & (rows.network == "dense")].set_index("seed")
+
+    def told(network, *costs):
+        own = rows[rows.network == network].set_index("seed")
+        shares = [f"{own[cost].mean() / dense[cost].mean():.0%}" for cost in costs]
+        lost = mean_ci(100 * (dense.test_accuracy - own.test_accuracy))
+        return shares, f"({lost.mean:.1f} ± {lost.margin:.1f}"
+
+    (time, size), lost = told("dense, int8", "time_share_1", "zipped_bytes")
+    yield (
+        "8 bits",
+        f"takes **{time}** of the time and **{size}** of the zipped bytes of fp32 at the same accuracy {lost} points lost)",
+    )
+    (time, size), lost = told("without 2 blocks, int8", "time_share_1", "zipped_bytes")
+    yield "8 bits and fewer blocks", f"in 8 bits **{time}** and **{size}** {lost} lost)"
+    (time,), _ = told("narrower, MACs as without 2 blocks", "time_share_1")
+    yield "narrower", f"in fp32: {time} of the time"
+    half, masked = (rows[rows.network == name].set_index("seed") for name in ("half width", "half width, 90% masked"))
+    assert 0.9 < (masked.time_share_1 / half.time_share_1).mean() < 1.1
+    yield "masked", f"90 % masked: {masked.zipped_bytes.mean() / half.zipped_bytes.mean():.0%} of the zipped bytes"
 
 
 def depth_and_width():
