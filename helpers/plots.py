@@ -563,7 +563,7 @@ def speed_by_sparsity(levels: Sequence[float], lines: dict[str, Sequence[float]]
     for k, (name, values) in enumerate(lines.items()):
         ax.plot(range(len(levels)), values, color=f"C{(0, 2)[k % 2]}", marker="o^"[k % 2], ls=("-", "--")[k % 2], label=name)
     for k, (name, value) in enumerate(dense.items()):
-        color, below = f"C{(0, 2)[k % 2]}", k % 2
+        color, below = f"C{(0, 2)[k % 2]}", value < max(dense.values())  # so that no line runs through the other's name
         ax.axhline(value, color=color, ls=(":", "-.")[k % 2], lw=1.4)
         ax.annotate(
             f"{name}: {value:.2f} ms", (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, -3 if below else 2),
