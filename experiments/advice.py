@@ -63,7 +63,7 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
 def on_gpu(rows: pd.DataFrame, cut: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
     """The fp32 networks of `depth_width` among `deploy` rows once more, with times of a GPU: backend "cuda".
 
-    Accuracies are those of the rows; costs are shares of the time of the dense network of the same width, by turns.
+    Accuracies are those of the rows; costs are shares of the time of the dense network of width 1.0, by turns, as in the rows.
 
     Args:
         rows: of results/deploy.csv. cut: of results/depth_width.csv, which tell the blocks that went.
@@ -74,6 +74,6 @@ def on_gpu(rows: pd.DataFrame, cut: pd.DataFrame, times: pd.DataFrame) -> pd.Dat
     own = own.merge(cut[["width", "method", "share", "blocks", "seed", "dropped"]])
     keys = own[shape].fillna({"dropped": "", "share": 1.0}).replace({"method": {"from scratch": "width, uniform"}})
     for size in (1, 4096):
-        found = pd.concat({width: time_shares(times, size, width).time for width in keys.width.unique()}, names=["width"])
+        found = pd.concat({width: time_shares(times, size, width, of=1.0).time for width in keys.width.unique()}, names=["width"])
         own[f"time_share_{size}"] = keys.join(found, on=shape).time
     return own.dropna(subset="time_share_4096").assign(backend="cuda")

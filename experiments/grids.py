@@ -176,8 +176,7 @@ def _gradual(seeds: Iterable[int], points: Iterable[tuple], width: float = 0.5) 
 def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
     """The same final sparsity in 1, 2, 4 and 8 equal prunings, at equal steps: 90 and 98 %, ten seeds; watched on the way."""
     rounds = ("one_shot", "equal_steps_2", "equal_steps_4", "equal_steps_8")
-    points = [("magnitude", name, 0.6, "", level, RATES[0.5]["one_shot"]) for level in (0.9, 0.98) for name in rounds]
-    return [c | {"curve_images": 500} for c in _gradual(seeds, [("dense", "none", 0.6, "", 0.0, RATES[0.5]["none"]), *points])]
+    return [c | {"curve_images": 500} for c in _gradual(seeds, _rated([DENSE, *_arms((0.9, 0.98), rounds)]))]
 
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
@@ -191,9 +190,21 @@ RATES = {
 }
 
 
+DENSE = ("dense", "none", 0.6, "", 0.0)
+
+
+def _arms(levels: Iterable[float], schedules: Iterable[str] = ARMS) -> list[tuple]:
+    return [("magnitude", name, 0.6, "", level) for level in levels for name in schedules]
+
+
+def _rated(points: Iterable[tuple], width: float = 0.5, factor: int = 1) -> list[tuple]:
+    """Points with the peak rates that the pilot chose; other numbers of equal prunings take that of eight."""
+    rates = RATES[width]
+    return [(*point, factor * rates.get(point[1], rates["equal_steps_8"])) for point in points]
+
+
 def _pilot(seeds: Iterable[int], levels: Iterable[float], width: float) -> list[dict]:
-    arms = [("magnitude", name, 0.6, "", level) for level in levels for name in ARMS]
-    points = [(*arm, lr) for lr in PILOT_RATES for arm in [*arms, ("dense", "none", 0.6, "", 0.0)]]
+    points = [(*point, lr) for lr in PILOT_RATES for point in [*_arms(levels), DENSE]]
     return _gradual([PILOT_SEED + seed for seed in seeds], points, width)
 
 
@@ -207,40 +218,31 @@ def gradual_pilot_wide(seeds: Iterable[int]) -> list[dict]:
     return _pilot(seeds, (0.95,), 1.0)
 
 
-def _arms(levels: Iterable[float]) -> list[tuple]:
-    return [("dense", "none", 0.6, "", 0.0), *(("magnitude", name, 0.6, "", level) for level in levels for name in ARMS)]
-
-
 def gradual_vs_instant(seeds: Iterable[int]) -> list[dict]:
     """Instant, gradual and cubic pruning at eight sparsities (ten seeds); controls, and one mistake at a time (five).
 
     Seed by seed. Each arm at its own peak rate; "re-initialised" takes the steps and the rate of dense training and fine-tuning
     together.
     """
-    points = _arms(LEVELS) + [("magnitude", name, 0.3, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS[1:]]
+    points = [DENSE, *_arms(LEVELS)] + [("magnitude", name, 0.3, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS[1:]]
     few = [
         ("magnitude", "one_shot", 0.6, name, level) for level in (0.8, 0.95, 0.99) for name in ("random mask", "re-initialised")
     ]
     mistakes = [(ARMS[1], "reset optimiser"), (ARMS[0], "no shuffling"), (ARMS[1], "no shuffling")]
     few += [("magnitude", name, 0.6, variant, level) for level in CONFOUND_LEVELS for name, variant in mistakes]
-    found = [
-        c
-        for seed in seeds
-        for c in _gradual([seed], [(*p, RATES[0.5][p[1]]) for p in points + (few if seed < CONFOUND_SEEDS else [])])
-    ]
+    found = [c for seed in seeds for c in _gradual([seed], _rated(points + (few if seed < CONFOUND_SEEDS else [])))]
     return [c | FROM_SCRATCH if c["variant"] == "re-initialised" else c for c in found]
 
 
 def gradual_vs_instant_wide(seeds: Iterable[int]) -> list[dict]:
     """Instant, gradual and cubic pruning at the same eight sparsities, width 1.0 (ten seeds). Meant for a GPU."""
-    return _gradual(seeds, [(*p, RATES[1.0][p[1]]) for p in _arms(LEVELS)], 1.0)
+    return _gradual(seeds, _rated([DENSE, *_arms(LEVELS)], 1.0), 1.0)
 
 
 def gradual_checks(seeds: Iterable[int]) -> list[dict]:
     """Gradual against instant at twice the peak rate, and with four times the training: 90, 95 and 98 %, five seeds."""
-    arms = [("magnitude", name, 0.6, "", level) for level in (0.9, 0.95, 0.98) for name in ARMS]
-    usual = [(*arm, RATES[0.5][arm[1]]) for arm in [("dense", "none", 0.6, "", 0.0), *arms]]
-    doubled = [(*arm, 2 * RATES[0.5][arm[1]]) for arm in arms]
+    arms = _arms((0.9, 0.95, 0.98))
+    doubled, usual = _rated(arms, factor=2), _rated([DENSE, *arms])
     return [c for s in seeds for c in _gradual([s], doubled) + [c | {"epochs": 12} for c in _gradual([s], usual)]]
 
 

@@ -351,15 +351,16 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
     return fig
 
 
-def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0) -> pd.DataFrame:
+def time_shares(times: pd.DataFrame, batch_size: int = 1, width: float = 1.0, of: float | None = None) -> pd.DataFrame:
     """Each network's share of the dense one's time: columns `time`, and `low` and `high` of its 95 % CI.
 
     `times`: rows of `depth_width_speed`. The index is (method, dropped blocks, share of the MACs that was asked for). Medians
     over the turns, each compared with the dense network's own turn, so that drift cancels; intervals from order statistics.
+    The dense network is that of the same width, or of width `of`.
     """
-    own = times[(times.batch_size == batch_size) & (times.width == width)].fillna({"dropped": ""})
-    by_turn = own.pivot(index="turn", columns=["method", "dropped", "share"], values="milliseconds")
-    ratios = by_turn.div(by_turn["dense", "", 1.0], axis=0)
+    own = times[times.batch_size == batch_size].fillna({"dropped": ""})
+    by_turn = own.pivot(index="turn", columns=["width", "method", "dropped", "share"], values="milliseconds")
+    ratios = by_turn[width].div(by_turn[of or width, "dense", "", 1.0], axis=0)
     found = [(ratios[name].median(), *quantile_test(ratios[name], p=0.5).confidence_interval()) for name in ratios]
     return pd.DataFrame(found, index=ratios.columns, columns=["time", "low", "high"])
 

@@ -49,9 +49,8 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
             recipes.add(recipe(c | {"lr": ""}))
         else:
             recipes.add(recipe(c))
-    assert len(recipes) <= {"deploy": 2, "gradual_checks": 3, **dict.fromkeys(PILOTS.values(), 3)}.get(
-        name, 1
-    )  # deploy: networks with masks, and cut ones
+    some = {"deploy": 2, "gradual_checks": 3, **dict.fromkeys(PILOTS.values(), 3)}  # deploy: networks with masks, and cut ones
+    assert len(recipes) <= some.get(name, 1)
     widths = {"depth_width", "deploy"}
     three = {arm for arm in arms if name in widths and (arm[0][0] == 1.0 or arm[0][1] == "from scratch")}
     five = {arm for arm in arms if name == "gradual_vs_instant" and arm[0][5]}
