@@ -1,9 +1,11 @@
-"""Data: both sources, every way in which they can be broken, and the cache."""
+"""Data: both sets, and every way in which CIFAR-10's files, the folder or the network can fail."""
 
+import errno
 import hashlib
 import io
 import os
 import pickle
+import re
 import tarfile
 import threading
 from functools import partial
@@ -15,12 +17,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from helpers import DataError, load_dataset, output_path
+from helpers import DataError, Split, load_dataset, output_path
 from helpers import data as data_module
-from helpers.data import CIFAR10_CLASSES, _split, download_cifar10
+from helpers.data import CIFAR10_CLASSES, _split, data_root, download_cifar10, main
+
+HERE = data_root()  # before the settings go
+FOLDER, META = CIFAR10.base_folder, CIFAR10.meta["filename"]
 
 
 @pytest.fixture(autouse=True)
@@ -30,16 +34,9 @@ def no_settings(monkeypatch):
     data_module._announce.cache_clear()
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """Image folders like CIFAR-10's with 20 training and 4 test images a class."""
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 20), ("test", 4)):
-        for name in CIFAR10_CLASSES:
-            (tmp_path / part / name).mkdir(parents=True)
-            for k in range(count):
-                Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / part / name / f"{k:04}.png")
-    return tmp_path
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
@@ -50,11 +47,11 @@ def archive(tmp_path, monkeypatch):
     source.mkdir()
     path = source / CIFAR10.filename
     with tarfile.open(path, "w:gz") as tar:
-        for name in [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]]:
+        for name in [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), META]:
             content = {"data": rng.integers(0, 256, (40, 3072), dtype=np.uint8), "labels": [k % 10 for k in range(40)]}
-            payload = pickle.dumps({"label_names": list(CIFAR10_CLASSES)} if "meta" in name else content)
+            payload = pickle.dumps({"label_names": list(CIFAR10_CLASSES)} if name == META else content)
             md5[name] = hashlib.md5(payload).hexdigest()
-            info = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
+            info = tarfile.TarInfo(f"{FOLDER}/{name}")
             info.size = len(payload)
             tar.addfile(info, io.BytesIO(payload))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=source))
@@ -63,20 +60,36 @@ def archive(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
     monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name, _ in CIFAR10.train_list])
     monkeypatch.setattr(CIFAR10, "test_list", [[name, md5[name]] for name, _ in CIFAR10.test_list])
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5[CIFAR10.meta["filename"]]})
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5[META]})
     yield path
     server.shutdown()
     server.server_close()
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+@pytest.fixture
+def root(archive, tmp_path):
+    """A data folder into which the small archive is unpacked."""
+    return download_cifar10(tmp_path / "data")
 
 
 def left_over(root):
     """Whatever lies in a data folder besides lock files."""
     return sorted(entry.name for entry in root.iterdir() if not entry.name.endswith(".lock")) if root.exists() else []
+
+
+def told(root):
+    """How an error of the disk or the network begins, for `match`."""
+    return "CIFAR-10 could not be put into " + re.escape(f"{root} (")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 # ---- what a good data set looks like
@@ -112,17 +125,38 @@ def test_split_is_stratified_and_loses_nothing(per_class, per_class_test, seed):
     assert torch.equal(data.test.labels, test_labels[data.test.images.flatten()])
 
 
-def test_folders_are_read_exactly(folders):
-    data = load_dataset("cifar10", folders)
-    assert (len(data.train), len(data.val), len(data.test)) == (180, 20, 40)
-    assert data.label == "CIFAR-10 (image folders)"
-    assert torch.equal(data.val.labels.bincount(), torch.full((10,), 2))
-    stored = np.asarray(Image.open(folders / "test" / "cat" / "0002.png")).transpose(2, 0, 1)
-    assert any(np.array_equal(image, stored) for image in data.test.images[data.test.labels == 3].numpy())
+def test_examples_per_class():
+    split = Split(torch.zeros(7, 3, 32, 32, dtype=torch.uint8), torch.tensor([2, 0, 2, 1, 0, 2, 0]))
+    assert split.examples_per_class(2).tolist() == [1, 4, 3, 0, 2]
+    assert split.examples_per_class(1).dtype == torch.int64
 
 
-def test_auto_takes_cifar10_where_it_is(folders, monkeypatch, capsys):
-    monkeypatch.setenv("PRUNING_DATA_DIR", str(folders))
+def test_official_files():
+    """Counts, and that each image stands with its own label in one split alone, in the order that is documented."""
+    try:
+        train, test = (CIFAR10(HERE, train=part) for part in (True, False))
+    except RuntimeError:
+        pytest.skip(f"the official files of CIFAR-10 are not in {HERE}")
+    data = load_dataset("cifar10", HERE)
+    labels = torch.tensor(train.targets), torch.tensor(test.targets)
+    where = _split("", "", "", torch.arange(50_000), labels[0], torch.arange(10_000), labels[1])  # numbers instead of images
+    assert torch.equal(torch.cat([where.train.images, where.val.images]).sort().values, torch.arange(50_000))
+    assert torch.equal(where.test.images.sort().values, torch.arange(10_000))
+    assert data.label == "CIFAR-10" and list(data.classes) == train.classes
+    for split, numbers, source, count in (
+        (data.train, where.train.images, train, 4500), (data.val, where.val.images, train, 500),
+        (data.test, where.test.images, test, 1000),
+    ):  # fmt: skip
+        assert split.labels.bincount().tolist() == [count] * 10
+        assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), source.data[numbers])
+        assert split.labels.tolist() == np.array(source.targets)[numbers].tolist()
+
+
+# ---- which set is taken
+
+
+def test_auto_takes_cifar10_where_it_is(root, monkeypatch, capsys):
+    monkeypatch.setenv("PRUNING_DATA_DIR", str(root))
     assert load_dataset().name == "cifar10"
     assert capsys.readouterr().out == ""
 
@@ -134,10 +168,10 @@ def test_auto_falls_back_to_digits_and_says_so_once(tmp_path, monkeypatch, capsy
     assert out.count("\n") == 1 and "make data" in out and 'load_dataset("cifar10", download=True)' in out
 
 
-def test_cifar10_asked_for_by_name_never_falls_back(tmp_path):
-    with pytest.raises(DataError, match="make data"):
+def test_cifar10_asked_for_by_name_never_falls_back_nor_downloads(archive, tmp_path):
+    with pytest.raises(DataError, match=f"no CIFAR-10 in {re.escape(str(tmp_path))}: .*make data"):
         load_dataset("cifar10", tmp_path)
-    assert left_over(tmp_path) == []
+    assert left_over(tmp_path) == ["server"]
 
 
 @pytest.mark.parametrize("name", ["mnist", "CIFAR10", ""])
@@ -152,137 +186,54 @@ def test_unknown_setting(monkeypatch):
         load_dataset()
 
 
-def test_only_the_full_budget_on_cifar10_writes_committed_files(folders, digits, monkeypatch):
-    cifar = load_dataset("cifar10", folders)
+def test_only_the_full_budget_on_cifar10_writes_committed_files(root, digits, monkeypatch):
+    cifar = load_dataset("cifar10", root)
     assert output_path("cifar_net.pth", cifar).parent.name == "build"
     monkeypatch.setenv("PRUNING_BUDGET", "full")
     assert output_path("cifar_net.pth", cifar).parent == data_module.REPOSITORY
     assert output_path("cifar_net.pth", digits).parent.name == "build"
 
 
-# ---- the cache
+# ---- CIFAR-10's files
 
 
-def test_cache_gives_the_same_and_is_used(folders, monkeypatch):
-    first = load_dataset("cifar10", folders)
-    monkeypatch.setattr(data_module, "_read_folders", lambda *_: pytest.fail("decoded again"))
-    second = load_dataset("cifar10", folders)
-    assert torch.equal(first.train.images, second.train.images) and torch.equal(first.test.labels, second.test.labels)
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.write_bytes(b"")])
-def test_damaged_cache_is_rebuilt(folders, damage):
-    first = load_dataset("cifar10", folders)
-    cache = folders / ".cifar10-folders.npz"
-    good = cache.read_bytes()
-    damage(cache)
-    assert torch.equal(load_dataset("cifar10", folders).train.images, first.train.images)
-    assert cache.read_bytes() == good
-
-
-def test_cache_follows_its_source(folders):
-    load_dataset("cifar10", folders)
-    for name in CIFAR10_CLASSES:
-        os.remove(folders / "train" / name / "0000.png")
-    assert len(load_dataset("cifar10", folders).train) == 171
-
-
-def test_stopped_while_caching_leaves_nothing_half_written(folders, monkeypatch):
-    def killed(file, **content):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(data_module.np, "savez", killed)
-    with pytest.raises(KeyboardInterrupt):
-        load_dataset("cifar10", folders)
-    assert left_over(folders) == ["test", "train"]
-
-
-# ---- broken folders
-
-
-def test_files_that_are_no_images_are_passed_over(folders):
-    (folders / "train" / "automobile" / ".DS_Store").write_bytes(b"x")
-    assert len(load_dataset("cifar10", folders).train) == 180
-
-
-def test_missing_class_folder(folders):
-    for name in os.listdir(folders / "train" / "frog"):
-        os.remove(folders / "train" / "frog" / name)
-    os.rmdir(folders / "train" / "frog")
-    with pytest.raises(DataError, match="train: missing class folder frog"):
-        load_dataset("cifar10", folders)
-
-
-def test_unknown_class_folder(folders):
-    (folders / "test" / "zebra").mkdir()
-    with pytest.raises(DataError, match="test: unknown class folder zebra"):
-        load_dataset("auto", folders)
-
-
-def test_half_copied_class_folder(folders):
-    os.remove(folders / "train" / "ship" / "0007.png")
-    with pytest.raises(DataError, match="ship: 19 images where other classes have 20"):
-        load_dataset("cifar10", folders)
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image"])
-def test_unreadable_image(folders, content):
-    (folders / "test" / "dog" / "0001.png").write_bytes(content)
-    with pytest.raises(DataError, match="0001.png: cannot be read as an image"):
-        load_dataset("cifar10", folders)
-    assert left_over(folders) == ["test", "train"]
-
-
-def test_truncated_image(folders):
-    truncate(folders / "test" / "dog" / "0001.png")
-    with pytest.raises(DataError, match="0001.png: cannot be read as an image"):
-        load_dataset("cifar10", folders)
-
-
-def test_image_of_another_size(folders):
-    Image.new("RGB", (16, 32)).save(folders / "test" / "dog" / "0001.png")
-    with pytest.raises(DataError, match="0001.png: is 16x32 pixels, must be 32x32"):
-        load_dataset("cifar10", folders)
-
-
-# ---- torchvision's download
-
-
-def test_download(archive, tmp_path):
+def test_make_data(archive, tmp_path, monkeypatch, capsys):
     root = tmp_path / "data"
-    data = load_dataset("cifar10", root, download=True)
-    assert data.label == "CIFAR-10" and (len(data.train), len(data.val), len(data.test)) == (180, 20, 40)
-    raw = pickle.loads((root / CIFAR10.base_folder / "test_batch").read_bytes())
-    assert {image.numpy().tobytes() for image in data.test.images} == {row.tobytes() for row in raw["data"]}
-    assert left_over(root) == [".cifar10-batches.npz", CIFAR10.base_folder]
+    monkeypatch.setenv("PRUNING_DATA_DIR", str(root))
+    main()
+    assert capsys.readouterr().out.endswith("CIFAR-10: 180 training, 20 validation and 40 test images\n")
+    assert left_over(root) == [FOLDER]
+    raw = pickle.loads((root / FOLDER / "test_batch").read_bytes())
+    order = np.random.default_rng(0).permutation(40)
+    test = load_dataset("cifar10").test
+    assert np.array_equal(test.images.flatten(1).numpy(), raw["data"][order])
+    assert test.labels.tolist() == [raw["labels"][k] for k in order]
+    (root / FOLDER / META).unlink()
+    with pytest.raises(SystemExit, match="batches.meta"):
+        main()
 
 
-def test_both_forms_are_split_alike(archive, tmp_path):
-    """Or a checkpoint from one form would be validated, on the other, on images that it was trained on."""
-    batches = tmp_path / "batches"
-    download_cifar10(batches)
-    for part, train in (("train", True), ("test", False)):
-        raw = CIFAR10(batches, train=train)
-        seen = dict.fromkeys(CIFAR10_CLASSES, 0)
-        for image, label in zip(raw.data, raw.targets, strict=True):
-            name = CIFAR10_CLASSES[label]
-            (tmp_path / "folders" / part / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(tmp_path / "folders" / part / name / f"{seen[name]:04}.png")
-            seen[name] += 1
-    one, other = load_dataset("cifar10", batches), load_dataset("cifar10", tmp_path / "folders")
-    for a, b in ((one.train, other.train), (one.val, other.val), (one.test, other.test)):
-        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+def test_nothing_is_fetched_twice(root, monkeypatch):
+    monkeypatch.setattr(data_module, "download_url", lambda *_: pytest.fail("fetched again"))
+    assert load_dataset("cifar10", root, download=True).name == "cifar10"
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", META])
+def test_damaged_batch_file_is_named(root, damage, name):
+    damage(root / FOLDER / name)
+    with pytest.raises(DataError, match=f"{FOLDER}: missing or damaged: {name}. Delete this folder, then: make data"):
+        load_dataset("auto", root)
+    assert left_over(root) == [FOLDER]
+
+
+def test_files_that_cannot_be_read(root, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: fail(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(DataError, match=f"{FOLDER}: cannot be read .*Permission denied"):
+        load_dataset("cifar10", root)
+
+
+# ---- the archive and the network
 
 
 def test_archive_in_the_folder_is_unpacked_without_network(archive, tmp_path, monkeypatch):
@@ -291,7 +242,7 @@ def test_archive_in_the_folder_is_unpacked_without_network(archive, tmp_path, mo
     archive.rename(root / archive.name)
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/closed")
     assert len(load_dataset("cifar10", root, download=True).test) == 40
-    assert left_over(root) == [".cifar10-batches.npz", CIFAR10.base_folder, archive.name]
+    assert left_over(root) == [FOLDER, archive.name]
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])
@@ -300,43 +251,59 @@ def test_damaged_archive_in_the_folder_is_named(archive, tmp_path, damage):
     root.mkdir()
     archive.rename(root / archive.name)
     damage(root / archive.name)
-    with pytest.raises(DataError, match=f"{archive.name}: damaged or incomplete"):
+    with pytest.raises(DataError, match=f"{archive.name}: damaged .*Delete it, then: make data"):
         download_cifar10(root)
     assert left_over(root) == [archive.name]
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
 def test_bad_download_leaves_nothing(archive, tmp_path, damage):
-    """A truncated transfer, a wrong MD5, no network: one clear error, and an empty folder as before."""
+    """A truncated transfer, a wrong MD5, no such file: one clear error, and an empty folder as before."""
     damage(archive)
-    with pytest.raises(DataError, match="could not be fetched.*make data"):
+    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*{archive.name}.* make data"):
         load_dataset("cifar10", tmp_path / "data", download=True)
     assert left_over(tmp_path / "data") == []
 
 
-def test_stopped_download_leaves_nothing(archive, tmp_path, monkeypatch):
-    def killed(self):
-        Path(self.root, self.base_folder).mkdir()
-        Path(self.root, self.base_folder, "data_batch_1").write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(CIFAR10, "download", killed)
-    with pytest.raises(KeyboardInterrupt):
+def test_no_network(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/closed")
+    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*refused.*try again later"):
         download_cifar10(tmp_path / "data")
     assert left_over(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
-def test_damaged_batch_file(archive, tmp_path, damage):
-    root = tmp_path / "data"
-    download_cifar10(root)
-    damage(root / CIFAR10.base_folder / "data_batch_3")
-    with pytest.raises(DataError, match=f"{CIFAR10.base_folder}: damaged or incomplete.*Delete this folder"):
-        load_dataset("cifar10", root)
-    assert left_over(root) == [CIFAR10.base_folder]
+# ---- the disk, and runs that are stopped
 
 
-def test_nothing_is_fetched_twice(archive, tmp_path, monkeypatch):
-    download_cifar10(tmp_path / "data")
-    monkeypatch.setattr(CIFAR10, "download", lambda self: pytest.fail("fetched again"))
-    assert load_dataset("cifar10", tmp_path / "data", download=True).name == "cifar10"
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize("step", ["download_url", "extract_archive"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_half_written_files_are_removed(archive, tmp_path, monkeypatch, step, error):
+    def half(_, beside, *rest):
+        Path(beside, FOLDER).mkdir()
+        Path(beside, FOLDER, "data_batch_1").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(data_module, step, half)
+    full = f"{told(tmp_path / 'data')}.*No space left.*400 MB"
+    kind, message = (DataError, full) if isinstance(error, OSError) else (KeyboardInterrupt, "^$")
+    with pytest.raises(kind, match=message):
+        download_cifar10(tmp_path / "data")
+    assert left_over(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("step", ["FileLock", "tempfile.TemporaryDirectory", "os.replace"])
+def test_read_only_folder(archive, tmp_path, monkeypatch, step):
+    monkeypatch.setattr(f"helpers.data.{step}", lambda *_, **__: fail(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*Permission denied.*PRUNING_DATA_DIR"):
+        download_cifar10(tmp_path / "data")
+    monkeypatch.undo()
+    assert left_over(tmp_path / "data") == []
+
+
+def test_a_file_where_the_folder_should_be(archive):
+    with pytest.raises(DataError, match=f"{told(archive / 'data')}.*PRUNING_DATA_DIR"):
+        download_cifar10(archive / "data")
