@@ -32,7 +32,7 @@ FINE = {"seconds": 9.6, "images_per_second": 1500.0}
 
 
 def test_reads_with_any_python_of_the_last_years():
-    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 6))
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 6))
     imported = [name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     assert set(imported) <= sys.stdlib_module_names and not any(isinstance(n, ast.ImportFrom) for n in ast.walk(tree))
 
@@ -78,18 +78,11 @@ def test_data_are_found(rows, tmp_path, monkeypatch):
     assert data()[:2] == (True, "digits (built in), as PRUNING_DATA says")
     monkeypatch.delenv("PRUNING_DATA")
     assert data()[0] and "make data" in data()[1]
-    for split in ("train", "test"):
-        assert data()[0] == (split == "train")
-        for k in range(10):
-            (tmp_path / split / f"class{k}").mkdir(parents=True)
-    assert data()[:2] == (True, "digits (built in) and CIFAR-10")
-    (tmp_path / "test" / "class9").rmdir()
-    assert data()[0] is False and "test has 9 of 10 class folders" in data()[1]
     batches = tmp_path / "cifar-10-batches-py"
     batches.mkdir()
-    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "batches.meta"):
+    for name in set(check.BATCHES) - {"test_batch"}:
         (batches / name).touch()
-    assert data()[0] is False and "lacks test_batch" in data()[1] and data()[2] == "delete that folder, then make data"
+    assert data()[0] is False and data()[1].endswith("lacks test_batch") and data()[2] == "delete that folder, then make data"
     (batches / "test_batch").touch()
     assert data()[:2] == (True, "digits (built in) and CIFAR-10")
 

@@ -14,7 +14,7 @@ import sys
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OLDEST = (3, 11)
 OWN = "this Python's own,"
-BOTH = "digits (built in) and CIFAR-10"
+BATCHES = ["data_batch_%d" % k for k in range(1, 6)] + ["test_batch", "batches.meta"]
 MEMORY_GB, DISK_GB, INSTALLED_GB = 4, 2, 7
 
 VERSIONS = """
@@ -50,7 +50,7 @@ def number(version):
 def requirements():
     """{"torch": (2, 9), …}: the lower bounds of requirements.txt."""
     bounds = {}
-    with open(os.path.join(HERE, "requirements.txt")) as file:
+    with open(os.path.join(HERE, "requirements.txt"), encoding="utf-8") as file:
         for line in file:
             match = re.match(r"([A-Za-z0-9_-]+)(?:\[\w+\])?>=([\d.]+)", line)
             if match:
@@ -75,7 +75,7 @@ def ask(python, code, *arguments):
 def free_memory():
     """Gigabytes that programs can still take, or None where the system does not say."""
     try:
-        with open("/proc/meminfo") as file:
+        with open("/proc/meminfo", encoding="utf-8") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("MemAvailable")) / 1e6
     except (OSError, StopIteration):
         pass
@@ -86,36 +86,18 @@ def free_memory():
 
 
 def cifar10(folder):
-    """The row of the table that says whether CIFAR-10 lies in a folder, in one of its two forms, with all its files."""
+    """The row of the table that says whether CIFAR-10 lies in a folder, with all its files."""
     wanted = os.environ.get("PRUNING_DATA", "").strip().lower()
     if wanted == "digits":
         return True, "data", "digits (built in), as PRUNING_DATA says", ""
-    has = {name: os.listdir(os.path.join(folder, name)) for name in ("cifar-10-batches-py", "train", "test")
-           if os.path.isdir(os.path.join(folder, name))}  # fmt: skip
-    if "cifar-10-batches-py" in has:
-        missing = sorted(
-            {"test_batch", "batches.meta"}.union("data_batch_%d" % k for k in range(1, 6)) - set(has["cifar-10-batches-py"])
-        )
-        where = os.path.join(folder, "cifar-10-batches-py")
-        return (
-            not missing,
-            "data",
-            "%s lacks %s" % (where, ", ".join(missing)) if missing else BOTH,
-            "delete that folder, then make data",
-        )
-    if "train" in has or "test" in has:
-        classes = {
-            name: sum(os.path.isdir(os.path.join(folder, name, c)) for c in has.get(name, ())) for name in ("train", "test")
-        }
-        bad = ["%s has %d of 10 class folders" % (os.path.join(folder, name), n) for name, n in classes.items() if n != 10]
-        return not bad, "data", "; ".join(bad) or BOTH, "complete them, or move them away"
+    where = os.path.join(folder, "cifar-10-batches-py")
+    if os.path.isdir(where):
+        missing = [name for name in BATCHES if not os.path.isfile(os.path.join(where, name))]
+        told = "%s lacks %s" % (where, ", ".join(missing)) if missing else "digits (built in) and CIFAR-10"
+        return not missing, "data", told, "delete that folder, then make data"
     if wanted == "cifar10":
-        return (
-            False,
-            "data",
-            "PRUNING_DATA is cifar10, but there is none in %s" % folder,
-            "make data (162 MB), or unset PRUNING_DATA",
-        )
+        told = "PRUNING_DATA is cifar10, but there is none in %s" % folder
+        return False, "data", told, "make data (162 MB), or unset PRUNING_DATA"
     return True, "data", "digits (built in); for CIFAR-10: make data (162 MB)", ""
 
 
