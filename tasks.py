@@ -23,7 +23,7 @@ def fail(line):
 def read(path):
     if not os.path.exists(path):
         return ""
-    with open(path, errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
 
 
@@ -51,12 +51,12 @@ def setup():
     log = os.path.join(BUILD, "install.log")
     print("installing into .venv: about 6 GB with PyTorch's CUDA parts, some minutes (log: build/install.log)", flush=True)
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt", "-c", "constraints.txt"]
-    with open(log, "w") as out:
+    with open(log, "w", encoding="utf-8") as out:
         for command in ([sys.executable, "-m", "venv", "--clear", VENV], pip):
             if subprocess.call(command, cwd=HERE, stdout=out, stderr=subprocess.STDOUT):
                 break
         else:
-            with open(stamp, "w") as file:
+            with open(stamp, "w", encoding="utf-8") as file:
                 file.write(fingerprint())
             return
     errors = [line.strip() for line in read(log).splitlines() if "error" in line.lower() or "apt install" in line]

@@ -58,7 +58,7 @@ def lab(tmp_path_factory):
     for place, content in settings.items():
         path = folder / "settings" / "@jupyterlab" / f"{place}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,12 +70,12 @@ def lab(tmp_path_factory):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", "--ServerApp.root_dir=notebooks"]
     log = folder / "server.log"
-    with open(log, "w") as out:
+    with open(log, "w", encoding="utf-8") as out:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
 
     def ready():
-        assert server.poll() is None, log.read_text()[-2000:]
+        assert server.poll() is None, log.read_text(encoding="utf-8")[-2000:]
         try:
             return ask(address, "status")
         except OSError:

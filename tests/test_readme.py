@@ -15,8 +15,8 @@ from helpers.plots import time_shares
 from helpers.stats import mean_ci, paired_difference
 from tools import figures
 
-README = (REPOSITORY / "README.md").read_text()
-TOLD = README + (REPOSITORY / "CONTRIBUTING.md").read_text()
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+TOLD = README + (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RANKED = {"magnitude": " by magnitude", "taylor": " by Taylor scores", "gradient": " by gradients alone", "random": " at random"}
 DOCUMENTS = list(REPOSITORY.glob("*.md"))
 
@@ -183,7 +183,7 @@ def test_images_have_alt_text():
 
 def test_named_commands_exist():
     for path in DOCUMENTS:
-        for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(), re.MULTILINE):
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             assert name in tasks.COMMANDS, f"{path.name}: make {name}"
 
 

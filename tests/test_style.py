@@ -30,6 +30,10 @@ def read(path: Path):
     return nbformat.read(path, as_version=4)
 
 
+def text_of(path: str | Path) -> str:
+    return (REPOSITORY / path).read_text(encoding="utf-8")
+
+
 # ---- fonts
 
 SMALLEST = 8  # points, as a reader sees them: 96 pixels are an inch on the screen
@@ -39,9 +43,7 @@ ARGUMENTS = {"fontsize", "size", "labelsize", "titlesize", "title_fontsize", "le
 
 def font_sizes() -> dict[str, list[float]]:
     """For each function of helpers.plots the font sizes, in points, that it names; its own and those of functions it calls."""
-    functions = {
-        node.name: node for node in ast.parse(Path(plots.__file__).read_text()).body if isinstance(node, ast.FunctionDef)
-    }
+    functions = {node.name: node for node in ast.parse(text_of(plots.__file__)).body if isinstance(node, ast.FunctionDef)}
 
     def of(name):
         found = []
@@ -116,7 +118,7 @@ def cards() -> dict[str, int]:
 
 
 def test_the_readme_tells_the_same_times_as_the_cards():
-    readme = (REPOSITORY / "README.md").read_text()
+    readme = text_of("README.md")
     for stem, told in cards().items():
         (line,) = [line for line in readme.splitlines() if line.startswith("|") and f"notebooks/{stem}.ipynb)" in line]
         assert minutes(line) == told, stem
@@ -124,7 +126,7 @@ def test_the_readme_tells_the_same_times_as_the_cards():
 
 def test_the_workshop_schedules_tell_the_same_times_as_the_cards():
     times = cards()
-    lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", (REPOSITORY / "WORKSHOP.md").read_text(), re.MULTILINE)
+    lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", text_of("WORKSHOP.md"), re.MULTILINE)
     assert len(lines) > 15
     for teaching, running, text in lines:
         told = sum(times[stem] for stem in set(re.findall(r"notebooks/(\d\d_\w+)\.ipynb", text)))
@@ -166,7 +168,7 @@ def markdown(path: Path) -> str:
     if path.suffix == ".ipynb":
         text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     else:
-        text = path.read_text()
+        text = text_of(path)
     return re.sub(r"`[^`\n]*`", "`code`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
 
 
@@ -174,7 +176,7 @@ def headings(path: Path) -> list[str]:
     if path.suffix == ".ipynb":
         text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     else:
-        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(r"^```.*?^```", "", text_of(path), flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
 
 
@@ -231,28 +233,28 @@ def test_every_address_answers():
 
 @pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")), ids=lambda path: path.name)
 def test_one_title_and_headings_in_order(page):
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     depths = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
     assert depths[0] == 1 and depths.count(1) == 1
     assert all(deeper <= depth + 1 for depth, deeper in pairwise(depths))
 
 
 def test_conda_and_binder_install_what_pip_does():
-    text = (REPOSITORY / "environment.yml").read_text()
+    text = text_of("environment.yml")
     conda, pip = text.split("  - pip:\n")
     assert pip.split() == ["-", "-r", "requirements.txt"] and "  - pip\n" in conda and (REPOSITORY / "requirements.txt").exists()
-    oldest = re.search(r'requires-python = ">=3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text())[1]
+    oldest = re.search(r'requires-python = ">=3\.(\d+)"', text_of("pyproject.toml"))[1]
     assert int(re.search(r"- python=3\.(\d+)\n", conda)[1]) >= int(oldest)
-    assert f"conda activate {re.search(r'^name: (.+)$', text, re.MULTILINE)[1]}" in (REPOSITORY / "README.md").read_text()
+    assert f"conda activate {re.search(r'^name: (.+)$', text, re.MULTILINE)[1]}" in text_of("README.md")
 
 
 def test_the_glossary_shows_every_term_somewhere():
     """test_every_link_resolves sees to it that the sections exist."""
-    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", (REPOSITORY / "GLOSSARY.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", text_of("GLOSSARY.md"), re.MULTILINE)
     terms = [term.lower() for term, *_ in rows]
     assert 12 <= len(terms) == len(set(terms)) <= 20
     assert all(re.search(r"\]\(notebooks/\d\d_\w+\.ipynb#[^)]+\)", place) for *_, place in rows)
-    assert "(GLOSSARY.md)" in (REPOSITORY / "README.md").read_text()
+    assert "(GLOSSARY.md)" in text_of("README.md")
 
 
 def test_broken_links_would_be_noticed():

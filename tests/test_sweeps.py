@@ -162,9 +162,9 @@ def test_torn_last_line_is_repaired(tmp_path_factory, share, lines):
     out = tmp_path_factory.mktemp("torn") / "tiny.csv"
     whole = [HEADER, *(f"{k}," * (len(TINY.columns) - 1) + f"{k}\n" for k in range(3))][: lines + 1]
     last = whole[-1]
-    out.write_text("".join(whole[:-1]) + last[: max(1, int(share * len(last)))].rstrip("\n"))
+    out.write_text("".join(whole[:-1]) + last[: max(1, int(share * len(last)))].rstrip("\n"), encoding="utf-8")
     sweeps._repair(out, HEADER.encode())
-    assert out.read_text() == "".join(whole[:-1])
+    assert out.read_text(encoding="utf-8") == "".join(whole[:-1])
 
 
 # ---- files that are not ours, or damaged
@@ -195,8 +195,8 @@ def test_foreign_or_damaged_file_is_refused_untouched(tmp_path, content, message
 def test_a_run_that_stands_twice_is_refused(tmp_path):
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
-    lines = out.read_text().splitlines(keepends=True)
-    out.write_text("".join([*lines, lines[2]]))
+    lines = out.read_text(encoding="utf-8").splitlines(keepends=True)
+    out.write_text("".join([*lines, lines[2]]), encoding="utf-8")
     with pytest.raises(ResultsError, match="tiny.csv, line 8: the same run as line 3"):
         sweep(TINY, out, seeds=1)
 
@@ -205,12 +205,12 @@ def test_rows_that_start_from_other_weights_are_not_added_to(tmp_path):
     """Another machine, or a lost build folder: the dense network of a seed is another one then, and pairs would not be pairs."""
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
-    *kept, _ = out.read_text().splitlines(keepends=True)
+    *kept, _ = out.read_text(encoding="utf-8").splitlines(keepends=True)
     foreign = "".join(kept).replace(read_rows(out)[0]["checkpoint"], "another:0123abcd")
-    out.write_text(foreign)
+    out.write_text(foreign, encoding="utf-8")
     with pytest.raises(ResultsError, match="tiny.csv, line 2: width 0.1, seed 0 starts from another:0123abcd, but here from"):
         sweep(TINY, out, seeds=2)
-    assert out.read_text() == foreign
+    assert out.read_text(encoding="utf-8") == foreign
     assert sweep(Grid(lambda seeds: tiny([1]), TINY.run, TINY.prepare, EXTRA), out) == 6  # another seed may start elsewhere
 
 
@@ -243,6 +243,7 @@ def test_bad_arguments(tmp_path, name, value):
 # ---- a cluster
 
 
+@pytest.mark.skipif(os.name == "nt", reason="kill -9 needs a POSIX system")
 def test_dask_cluster_survives_a_killed_worker(tmp_path, reference):
     """Two worker processes; one is killed while it works: the scheduler runs its task again elsewhere."""
     from dask.distributed import Client, LocalCluster
@@ -291,7 +292,7 @@ def test_command_lists_and_plans(tmp_path, monkeypatch, capsys):
 
 
 def test_command_says_errors_in_one_line(tmp_path):
-    (tmp_path / "x.csv").write_text("name,age\n")
+    (tmp_path / "x.csv").write_text("name,age\n", encoding="utf-8")
     done = command("sparsity_curve", "--out", tmp_path / "x.csv", "--jobs", 1)
     assert done.returncode == 1 and done.stderr.strip().endswith("or name another with --out") and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1

@@ -18,7 +18,7 @@ from tools import audit, notebooks
 def sandbox(tmp_path, monkeypatch):
     """tasks.py as if it lay in an empty folder, with `subprocess.call` recorded instead of run."""
     for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
-        (tmp_path / name).write_text(name)
+        (tmp_path / name).write_text(name, encoding="utf-8")
     monkeypatch.setattr(tasks, "HERE", str(tmp_path))
     monkeypatch.setattr(tasks, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(tasks, "BUILD", str(tmp_path / "build"))
@@ -39,7 +39,7 @@ def test_installs_once(sandbox, capsys):
     assert len(calls) == 2 and "venv" in calls[0] and "pip" in calls[1]
     tasks.setup()
     assert len(calls) == 2
-    (folder / "requirements.txt").write_text("another")
+    (folder / "requirements.txt").write_text("another", encoding="utf-8")
     tasks.setup()
     assert len(calls) == 4
 
@@ -77,7 +77,7 @@ def test_unknown_command_lists_the_known_ones():
 
 
 def test_makefile_offers_every_command():
-    text = (REPOSITORY / "Makefile").read_text()
+    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split()
     assert targets == list(tasks.COMMANDS)
 
@@ -135,7 +135,7 @@ def test_harvest_names_figures_and_tables(target):
     found = notebooks.harvest(target / "run" / "01_x.ipynb")
     assert [kind for kind, *_ in found] == ["figure", "table"] and found[0][1] == "A black square"
     assert (target / "run" / found[0][2]).read_bytes().startswith(b"\x89PNG")
-    assert "<table" in (target / "run" / found[1][2]).read_text()
+    assert "<table" in (target / "run" / found[1][2]).read_text(encoding="utf-8")
 
 
 # ---- the gate
@@ -199,7 +199,8 @@ def test_an_audit_expects_what_a_machine_can_give(tmp_path, monkeypatch, capsys,
     grid, path = Grid(configurations, run), tmp_path / "rows.csv"
     sweep(grid, path, seeds=2)
     device = audit.describe_device(audit.pick_device()) if device == "here" else device
-    path.write_text(path.read_text().replace(audit.describe_device(audit.pick_device()), device))
+    rows = path.read_text(encoding="utf-8").replace(audit.describe_device(audit.pick_device()), device)
+    path.write_text(rows, encoding="utf-8")
     monkeypatch.setattr(
         audit.random, "choice", lambda rows: next(r for r in rows if (r["method"], r["seed"]) == ("magnitude", "0"))
     )
