@@ -98,11 +98,17 @@ def read_rows(path: str | os.PathLike, columns: Iterable[str] | None = None) -> 
 
 
 def _repair(path: Path, header: bytes) -> None:
-    """Cut off a last line without an end: the run that was being written when the sweep was killed is simply run again."""
+    """Cut off a last line without an end: the run that was being written when the sweep was killed is simply run again.
+
+    Raises:
+        ResultsError: for a file with another header, which is left as it is.
+    """
     content = path.read_bytes() if path.exists() else b""
     keep = content.rfind(b"\n") + 1
-    if keep == len(content) or (keep == 0 and not header.startswith(content)):  # whole, or foreign: not ours to cut
+    if keep == len(content):
         return
+    if not (content.startswith(header) if keep else header.startswith(content)):
+        raise ResultsError(f"{path}, line 1: not the header of this grid; move the file away or name another with --out")
     with open(path, "r+b") as file:
         file.truncate(keep)
     torn = content.count(b"\n") + 1

@@ -174,7 +174,10 @@ def test_torn_last_line_is_repaired(tmp_path_factory, share, lines):
     ("content", "message"),
     [
         ("name,age\nx,1\n", "line 1: not the header of this grid"),
-        ("a file without line ends", "line 1: not complete"),
+        ("name,age\nx,1\ny,2", "line 1: not the header of this grid"),
+        (HEADER.replace("seed", "sead") + "x,1\ny,2", "line 1: not the header of this grid"),
+        (HEADER.replace("\n", ",more\n") + "x,1", "line 1: not the header of this grid"),
+        ("a file without line ends", "line 1: not the header of this grid"),
         (HEADER + "digits,CifarNet\n", "line 2: damaged"),
         (HEADER + "x," * (len(TINY.columns) - 1) + "x\n\n", "line 3: damaged"),
         (HEADER + '"' + "x," * len(TINY.columns) + "\n", "line 2: damaged"),
