@@ -138,11 +138,22 @@ def _only_writer(path: Path) -> Iterator[None]:
 _data = cache(load_dataset)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A run's numbers then do not depend on how many runs share the machine; afterwards there are as many threads as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: str) -> dict:
     """The row of one configuration, with the columns that every run has."""
-    torch.set_num_threads(1)  # its numbers then do not depend on how many runs share the machine
     data, start = _data(dataset), time.perf_counter()
-    row = run(configuration, data)
+    with _one_thread():
+        row = run(configuration, data)
     return row | {
         "dataset": data.label,
         "seconds": round(time.perf_counter() - start, 2),
@@ -152,8 +163,8 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
 
 
 def _prepare(prepare: Callable[[dict, Dataset], str], configuration: dict, dataset: str) -> tuple[dict, str]:
-    torch.set_num_threads(1)
-    return configuration, prepare(configuration, _data(dataset))
+    with _one_thread():
+        return configuration, prepare(configuration, _data(dataset))
 
 
 def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:

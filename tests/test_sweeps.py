@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -234,6 +236,26 @@ def test_a_failing_run_keeps_the_finished_ones(tmp_path):
     with pytest.raises(RuntimeError, match="diverged"):
         sweep(Grid(tiny, run, runs.prepare_dense, EXTRA), out, seeds=1)
     assert [row["method"] for row in read_rows(out)] == ["dense", "magnitude", "magnitude"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_has_one_thread_and_leaves_the_others_to_its_caller(fails):
+    def work(configuration, data):
+        seen.append(torch.get_num_threads())
+        if fails:
+            raise RuntimeError("diverged")
+        return {}
+
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        for call in (sweeps.run_one, sweeps._prepare):
+            with pytest.raises(RuntimeError, match="diverged") if fails else nullcontext():
+                call(work, {}, "digits")
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 1]
 
 
 @pytest.mark.parametrize(("name", "value"), [("jobs", 0), ("seeds", 0), ("seeds", -1)])
