@@ -155,6 +155,8 @@ def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[str, T
         elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS:
             tensors[node] = inputs[0]
         elif call in _ADD and len(inputs) == 2:
+            if node.kwargs.get("alpha", 1) != 1 or len(node.args) > 2:  # torch also takes add(a, alpha, b)
+                raise SurgeryError(f"{node.name}: adds with a factor (alpha); use Torch-Pruning for such networks")
             (a, steady_a, _), (b, steady_b, _) = inputs
             if a.channels != b.channels:
                 raise SurgeryError(f"{node.name}: adds {a.channels} and {b.channels} channels")

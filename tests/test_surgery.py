@@ -380,6 +380,18 @@ class Concatenates(nn.Module):
         return torch.cat([self.a(x), self.b(x)], 1)
 
 
+class Adds(nn.Module):
+    """Two branches, added by a call of one's own."""
+
+    def __init__(self, add):
+        super().__init__()
+        self.add = add
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.c(self.add(self.a(x), self.b(x)))
+
+
 class AddsImages(nn.Module):
     def __init__(self):
         super().__init__()
@@ -416,6 +428,7 @@ class Branches(nn.Module):
         (Concatenates(), "channels cannot be followed through cat; use Torch-Pruning"),
         (nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), "a convolution in groups"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)), "followed through GroupNorm"),
+        (Adds(lambda a, b: a.add(b, alpha=2)), r"add: adds with a factor \(alpha\); use Torch-Pruning"),
         (AddsImages(), "add: adds to the images themselves; use Torch-Pruning"),
         (UsesItsBuffer(), "a_1: works on something else than the input; use Torch-Pruning"),
         (Branches(), "its forward pass cannot be traced"),
@@ -425,6 +438,41 @@ def test_networks_that_are_not_understood(model, message):
     for call in (channel_groups, shrink):
         with pytest.raises(SurgeryError, match=message):
             call(model)
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda a, b: torch.add(a, b, alpha=2),
+        lambda a, b: a.add(b, alpha=2),
+        lambda a, b: a.add_(b, alpha=-1),
+        lambda a, b: torch.add(a, b, alpha=0),
+        lambda a, b: a.sub(b),
+        lambda a, b: torch.sub(a, b, alpha=2),
+        lambda a, b: a.sub_(b, alpha=2),
+        pytest.param(lambda a, b: torch.add(a, 2, b), marks=pytest.mark.filterwarnings("ignore:.*overload of add is deprecated")),
+    ],
+)
+def test_a_sum_with_a_factor_is_cut_right_or_refused(add):
+    """Where empty filters of both branches emit 1 and -1, a + b is silent, and a + 2 b is not."""
+    model = Adds(add)
+    with torch.no_grad():
+        model.a.weight[0], model.b.weight[0] = 0, 0
+        model.a.bias[0], model.b.bias[0] = 1, -1
+    try:
+        small = shrink(model)
+    except SurgeryError:
+        return
+    assert_same(outputs(model), outputs(small))
+
+
+def test_a_plain_sum_is_cut():
+    for add in (torch.add, lambda a, b: a.add(b), lambda a, b: a.add_(b), lambda a, b: torch.add(a, b, alpha=1.0)):
+        model = Adds(add)
+        prune_channels(model, 0.5)
+        small = shrink(model)
+        assert small.c.weight.shape[1] == 2
+        assert_same(outputs(model), outputs(small))
 
 
 # ---- depth
