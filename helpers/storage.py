@@ -33,7 +33,8 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, data: str | None = No
         facts: further plain values for the manifest, for example `test_accuracy=0.88`.
 
     Raises:
-        ValueError: for another kind of network, or a fact that is no plain value; nothing is written.
+        ValueError: for another kind of network, for a fact that is no plain value, or for one with a name that the manifest
+            has already; nothing is written.
 
     Example:
         >>> save_pruned(small, "small.pth", data="CIFAR-10")  # doctest: +SKIP
@@ -60,8 +61,10 @@ def save_pruned(model: nn.Module, path: str | os.PathLike, data: str | None = No
         "sparsity": sparsity(model).fraction,
         "data": data,
         "torch": torch.__version__.split("+")[0],
-        **facts,
     }
+    if taken := [name for name in facts if name in manifest]:
+        raise ValueError(f"facts: {', '.join(taken)}: the manifest says this by itself; give the facts other names")
+    manifest |= facts
     write_checkpoint(
         path, {"format": PRUNED_FORMAT, "version": VERSION, "manifest": manifest, "state": plain_state(up_to_date(model))}
     )

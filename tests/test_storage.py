@@ -181,4 +181,10 @@ def test_what_cannot_be_saved(tmp_path):
         save_pruned(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pth")
     with pytest.raises(ValueError, match=r"data=.*: must be a plain value"):
         save_pruned(CifarNet(0.1), tmp_path / "net.pth", data=[1])
+    names = "kind, architecture, layers, dropped, sparsity, torch"
+    with pytest.raises(ValueError, match=rf"^facts: {names}: the manifest says this by itself; give the facts other names$"):
+        save_pruned(CifarNet(0.1), tmp_path / "net.pth", **dict.fromkeys(names.split(", "), "masked"), note="mine")
+    for fact in ({"kind": "masked"}, {"sparsity": 0.0}):
+        with pytest.raises(ValueError, match=f"^facts: {next(iter(fact))}: "):
+            save_pruned(CifarNet(0.1), tmp_path / "net.pth", **fact)
     assert not os.listdir(tmp_path)
