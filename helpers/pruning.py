@@ -69,7 +69,7 @@ class SparsityReport:
 
     def rows(self) -> list[tuple[str, int, int, float]]:
         """(layer, zeros, size, fraction) for each layer, and last for all of them."""
-        layers = [(name, zeros, size, zeros / size) for name, (zeros, size) in self.layers.items()]
+        layers = [(name, zeros, size, zeros / size if size else 0.0) for name, (zeros, size) in self.layers.items()]
         return [*layers, ("all layers", self.zeros, self.size, self.fraction)]
 
     def _repr_html_(self) -> str:
@@ -125,7 +125,8 @@ def mask_overlap(a: nn.Module, b: nn.Module) -> tuple[float, float]:
     if {k: m.shape for k, m in ours.items()} != {k: m.shape for k, m in theirs.items()}:
         raise ValueError("b: must have layers of the same names and shapes as a")
     counts = [(int(m.sum()), int(theirs[k].sum()), m.numel(), int((m & theirs[k]).sum())) for k, m in ours.items()]
-    kept, both, by_chance = (sum(values) for values in zip(*((m + n, k, m * n / size) for m, n, size, k in counts), strict=True))
+    parts = ((m + n, k, m * n / max(1, size)) for m, n, size, k in counts)
+    kept, both, by_chance = (sum(values) for values in zip(*parts, strict=True))
     return both / max(1, kept - both), by_chance / max(1, kept - by_chance)
 
 

@@ -65,6 +65,16 @@ def test_sparsity_of_a_network_without_layers():
     assert sparsity(nn.ReLU()).fraction == 0 and "all layers" in repr(sparsity(nn.ReLU()))
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op")
+@pytest.mark.parametrize("empty", [lambda: nn.Linear(0, 10), lambda: nn.Conv2d(4, 0, 3)])
+def test_a_layer_without_weights_has_no_zeros(empty):
+    model = nn.Sequential(prune.l1_unstructured(nn.Linear(4, 4), "weight", amount=4), empty())
+    report = sparsity(model)
+    assert [row[1:] for row in report.rows()] == [(4, 16, 0.25), (0, 0, 0.0), (4, 16, 0.25)]
+    assert "25.00%" in repr(report) and "0.00%" in report._repr_html_()
+    assert mask_overlap(model, model) == (1, pytest.approx(9 / 15))  # chance: 12 x 12 / 16 weights in both, of 24 kept
+
+
 def test_sparsity_sees_through_a_stale_weight():
     """After loading a masked state, `weight` is stale until the next forward pass; the report is not."""
     source = prune.l1_unstructured(nn.Linear(4, 4), "weight", amount=0.5)
