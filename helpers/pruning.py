@@ -364,8 +364,8 @@ def saliency_scores(
 ) -> dict[Target, Tensor]:
     """Mean over batches of |∂L/∂w| ("gradient") or |w · ∂L/∂w| ("taylor"), for each parameter in its shape.
 
-    Training images without augmentation, the same draw each time; BatchNorm in evaluation mode; cross-entropy. Weights,
-    gradients and modes of the model are as before afterwards.
+    Training images without augmentation, the same draw each time; BatchNorm in evaluation mode; cross-entropy. Frozen
+    weights have scores like all others. Weights, gradients and modes of the model are as before afterwards.
 
     Args:
         data: a dataset (its training split is used) or a split.
@@ -387,12 +387,13 @@ def saliency_scores(
     check(filled, "data", type(data).__name__, "a Dataset, or a Split with at least one image")
     targets = _all_weights(model) if parameters is None else list(parameters)
     tensors = [_parameter(target) for target in targets]
-    saved = [tensor.data for tensor in tensors]
+    saved, frozen = [tensor.data for tensor in tensors], [tensor for tensor in tensors if not tensor.requires_grad]
     totals, count = [torch.zeros_like(tensor) for tensor in tensors], 0
     device, order = tensors[0].device, torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     try:
         for target, tensor in zip(targets, tensors, strict=True):
             tensor.data = tensor.data * _mask(target) * (1 if masks is None else masks[target])
+            tensor.requires_grad_(True)
         with eval_mode(model), torch.enable_grad():
             for index in order.split(batch_size)[:batches]:
                 with autocast(device, "auto"):
@@ -402,6 +403,8 @@ def saliency_scores(
                     total += (gradient * tensor.data if kind == "taylor" else gradient).abs()
                 count += 1
     finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
         for target, tensor, old in zip(targets, tensors, saved, strict=True):
             tensor.data = old
             refresh(target)

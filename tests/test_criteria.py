@@ -361,6 +361,27 @@ def test_scores_leave_the_network_as_it_was(images, state_of, same_state):
     copy.deepcopy(model)
 
 
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_frozen_weights_have_the_same_scores_and_stay_frozen(images, all_of_it, state_of, same_state):
+    model, pictures = flat_net((3, 4, 5)), images(3)
+    prune_layers({model[0]: [MagnitudePruning(0.5)]})
+    expected = saliency_scores(model, pictures)
+    frozen = list(model.parameters()) if all_of_it else [model[0].weight_orig, model[3].bias]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    before, asked = state_of(model), [p.requires_grad for p in model.parameters()]
+    scores = saliency_scores(model, pictures)
+    assert all(torch.equal(scores[target], expected[target]) for target in expected)
+    bad = Split(pictures.images, pictures.labels + 100)  # no such classes
+    with pytest.raises((IndexError, RuntimeError)):
+        saliency_scores(model, bad)
+    assert same_state(before, state_of(model)) and [p.requires_grad for p in model.parameters()] == asked
+    assert all(p.grad is None for p in model.parameters())
+    copy.deepcopy(model)
+    prune_globally(model, [TaylorPruning(0.5)], data=pictures)
+    assert [p.requires_grad for p in model.parameters()].count(False) == len(frozen)
+
+
 def test_scores_by_hand():
     """One linear unit pair, one picture: the gradient of the cross-entropy is (p - y) x."""
     layer = nn.Linear(2, 2, bias=False)
