@@ -6,12 +6,15 @@ Needs Python 3.11 or newer and nothing else: the first command makes `.venv` and
 from __future__ import print_function
 
 import os
+import shutil
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(HERE, ".venv")
 PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python.exe" if os.name == "nt" else "python")
+STAMP = os.path.join(VENV, "installed")  # what is installed there; a .venv without it is not ours
+UNFINISHED, CHANGING = "being made", "being changed"
 BUILD = os.path.join(HERE, "build")
 OLDEST = (3, 11)
 
@@ -27,37 +30,78 @@ def read(path):
         return file.read()
 
 
+def stamp(text):
+    with open(STAMP, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def fingerprint():
-    """What an installation depends on: the requirement files and the Python that made it."""
+    """What an installation depends on: the requirement files."""
     import hashlib
 
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256()
     for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
         with open(os.path.join(HERE, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
 
 
+def works():
+    """Does the Python of `.venv` run, and is it new enough?"""
+    try:
+        return not subprocess.call([PYTHON, "-c", "import sys; sys.exit(sys.version_info < %r)" % (OLDEST,)])
+    except OSError:
+        return False
+
+
+def empty():
+    """Remove all of an own `.venv` except its stamp, by which it stays ours when this is interrupted."""
+    for name in os.listdir(VENV):
+        path = os.path.join(VENV, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif path != STAMP:
+            os.remove(path)
+
+
 def setup():
-    """Make `.venv` and install the tested versions, unless that has been done already."""
-    if sys.version_info < OLDEST:
+    """Make `.venv` and install the tested versions, unless that has been done already.
+
+    One that works is kept, whatever Python calls this: where a requirement file has changed, pip brings it up to date.
+    """
+    found = read(STAMP)
+    if not found and os.path.lexists(VENV) and not (os.path.isdir(VENV) and not os.listdir(VENV)):
         fail(
-            "Python %d.%d or newer is needed, this is %s: make PYTHON=/path/to/python3.11" % (OLDEST + (sys.version.split()[0],))
+            ".venv was not made here and is left alone: move it away, "
+            "or activate it and pip install -r requirements.txt -c constraints.txt"
         )
-    stamp = os.path.join(VENV, "installed")
-    if read(stamp) == fingerprint():
+    made = found not in ("", UNFINISHED) and works()
+    if made and found == fingerprint():
         return
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt", "-c", "constraints.txt"]
+    if made:
+        stamp(CHANGING)
+        commands = [pip]
+    else:
+        if sys.version_info < OLDEST:
+            fail(
+                "Python %d.%d or newer is needed, this is %s: make PYTHON=/path/to/python3.11"
+                % (OLDEST + (sys.version.split()[0],))
+            )
+        os.makedirs(VENV, exist_ok=True)
+        stamp(UNFINISHED)
+        empty()
+        commands = [[sys.executable, "-m", "venv", VENV], pip]
     os.makedirs(BUILD, exist_ok=True)
     log = os.path.join(BUILD, "install.log")
-    print("installing into .venv: about 6 GB with PyTorch's CUDA parts, some minutes (log: build/install.log)", flush=True)
-    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-r", "requirements.txt", "-c", "constraints.txt"]
+    what = "bringing .venv up to date" if made else "installing into .venv: about 6 GB with PyTorch's CUDA parts, some minutes"
+    print(what + " (log: build/install.log)", flush=True)
     with open(log, "w", encoding="utf-8") as out:
-        for command in ([sys.executable, "-m", "venv", "--clear", VENV], pip):
+        for command in commands:
             if subprocess.call(command, cwd=HERE, stdout=out, stderr=subprocess.STDOUT):
                 break
         else:
-            with open(stamp, "w", encoding="utf-8") as file:
-                file.write(fingerprint())
+            stamp(fingerprint())
             return
     errors = [line.strip() for line in read(log).splitlines() if "error" in line.lower() or "apt install" in line]
     fail("the installation failed: %s (all of it: build/install.log)" % (errors[-1] if errors else "see the log"))

@@ -16,41 +16,138 @@ from tools import audit, notebooks
 
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
-    """tasks.py as if it lay in an empty folder, with `subprocess.call` recorded instead of run."""
+    """tasks.py as if it lay in an empty folder, with `subprocess.call` recorded instead of run; its Python is an empty file."""
     for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
         (tmp_path / name).write_text(name, encoding="utf-8")
+    python = tmp_path / ".venv" / "bin" / "python"
     monkeypatch.setattr(tasks, "HERE", str(tmp_path))
     monkeypatch.setattr(tasks, "VENV", str(tmp_path / ".venv"))
+    monkeypatch.setattr(tasks, "PYTHON", str(python))
+    monkeypatch.setattr(tasks, "STAMP", str(tmp_path / ".venv" / "installed"))
     monkeypatch.setattr(tasks, "BUILD", str(tmp_path / "build"))
     calls = []
 
     def call(command, **options):
-        calls.append(command)
-        os.makedirs(tmp_path / ".venv", exist_ok=True)
+        if command[:2] == [str(python), "-c"]:
+            return int(not python.exists())
+        calls.append("venv" if "venv" in command else "pip")
+        if "venv" in command:
+            assert "--clear" not in command
+            python.parent.mkdir(parents=True)
+            python.touch()
         return 0
 
     monkeypatch.setattr(tasks.subprocess, "call", call)
     return tmp_path, calls
 
 
-def test_installs_once(sandbox, capsys):
+def test_installs_once(sandbox):
+    _, calls = sandbox
+    tasks.setup()
+    assert calls == ["venv", "pip"]
+    tasks.setup()
+    assert calls == ["venv", "pip"]
+
+
+def test_a_changed_requirement_is_installed_into_what_is_there(sandbox, monkeypatch):
     folder, calls = sandbox
     tasks.setup()
-    assert len(calls) == 2 and "venv" in calls[0] and "pip" in calls[1]
+    (folder / ".venv" / "of my own").touch()
+    (folder / "requirements.txt").write_text("another")
     tasks.setup()
-    assert len(calls) == 2
-    (folder / "requirements.txt").write_text("another", encoding="utf-8")
+    assert calls == ["venv", "pip", "pip"] and (folder / ".venv" / "of my own").exists()
     tasks.setup()
-    assert len(calls) == 4
+    assert len(calls) == 3
+    (folder / "requirements.txt").write_text("a third")
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.subprocess, "call", lambda command, **options: int("pip" in command))
+        with pytest.raises(SystemExit, match="the installation failed"):
+            tasks.setup()
+    (folder / "requirements.txt").write_text("another")  # what a failed pip has left is not known to be that
+    tasks.setup()
+    assert calls == ["venv", "pip", "pip", "pip"]
+
+
+@pytest.mark.parametrize("version", [(3, 11, 99), (3, 99, 0), (3, 8, 18)])
+def test_another_python_goes_on_with_what_is_there(sandbox, monkeypatch, version):
+    _, calls = sandbox
+    tasks.setup()
+    monkeypatch.setattr(tasks.sys, "version_info", version)
+    monkeypatch.setattr(tasks.sys, "version", ".".join(map(str, version)))
+    tasks.setup()
+    assert calls == ["venv", "pip"]
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(sandbox):
+    folder, calls = sandbox
+    tasks.setup()
+    (folder / ".venv" / "bin" / "python").unlink()
+    (folder / ".venv" / "lib64").symlink_to("lib")
+    tasks.setup()
+    assert calls == 2 * ["venv", "pip"] and not os.path.lexists(folder / ".venv" / "lib64")
+
+
+def test_does_a_python_work(monkeypatch):
+    for python, oldest, works in (
+        (sys.executable, (3, 11), True),
+        (sys.executable, (99, 0), False),
+        ("/no/python", (3, 11), False),
+    ):
+        monkeypatch.setattr(tasks, "PYTHON", python)
+        monkeypatch.setattr(tasks, "OLDEST", oldest)
+        assert tasks.works() is works
+
+
+@pytest.mark.parametrize("kind", ["environment", "file", "link to nowhere"])
+def test_an_environment_of_the_users_own_is_left_alone(sandbox, kind):
+    folder, calls = sandbox
+    if kind == "environment":
+        (folder / ".venv" / "bin").mkdir(parents=True)
+        (folder / ".venv" / "bin" / "python").write_text("mine")
+    elif kind == "file":
+        (folder / ".venv").write_text("../environments/pruning")
+    else:
+        (folder / ".venv").symlink_to("nowhere")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(
+        SystemExit, match=r"^tasks: \.venv was not made here .*: move it away, or activate it and pip install -r .*$"
+    ):
+        tasks.setup()
+    assert calls == [] and sorted(folder.rglob("*")) == before
+
+
+def test_an_empty_folder_is_nobodys(sandbox):
+    folder, calls = sandbox
+    (folder / ".venv").mkdir()
+    tasks.setup()
+    assert calls == ["venv", "pip"]
+
+
+@pytest.mark.parametrize("moment", ["venv", "pip"])
+def test_an_interrupted_installation_is_made_again(sandbox, monkeypatch, moment):
+    folder, calls = sandbox
+
+    def interrupted(command, **options):
+        (folder / ".venv" / "bin").mkdir(exist_ok=True)
+        (folder / ".venv" / "bin" / "half").touch()
+        if moment in command:
+            raise KeyboardInterrupt
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.subprocess, "call", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tasks.setup()
+    tasks.setup()
+    assert calls == ["venv", "pip"] and not (folder / ".venv" / "bin" / "half").exists()
 
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_failed_installation_is_one_line_and_is_tried_again(sandbox, monkeypatch, failing):
-    folder, calls = sandbox
+    _, calls = sandbox
 
     def call(command, stdout, **options):
         calls.append(command)
-        os.makedirs(folder / ".venv", exist_ok=True)
         stdout.write("noise\nERROR: No matching distribution found for torch\nmore noise\n")
         return int(len(calls) > failing)
 
@@ -77,7 +174,7 @@ def test_unknown_command_lists_the_known_ones():
 
 
 def test_makefile_offers_every_command():
-    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    text = (REPOSITORY / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split()
     assert targets == list(tasks.COMMANDS)
 
@@ -135,7 +232,7 @@ def test_harvest_names_figures_and_tables(target):
     found = notebooks.harvest(target / "run" / "01_x.ipynb")
     assert [kind for kind, *_ in found] == ["figure", "table"] and found[0][1] == "A black square"
     assert (target / "run" / found[0][2]).read_bytes().startswith(b"\x89PNG")
-    assert "<table" in (target / "run" / found[1][2]).read_text(encoding="utf-8")
+    assert "<table" in (target / "run" / found[1][2]).read_text()
 
 
 # ---- the gate
@@ -199,8 +296,7 @@ def test_an_audit_expects_what_a_machine_can_give(tmp_path, monkeypatch, capsys,
     grid, path = Grid(configurations, run), tmp_path / "rows.csv"
     sweep(grid, path, seeds=2)
     device = audit.describe_device(audit.pick_device()) if device == "here" else device
-    rows = path.read_text(encoding="utf-8").replace(audit.describe_device(audit.pick_device()), device)
-    path.write_text(rows, encoding="utf-8")
+    path.write_text(path.read_text().replace(audit.describe_device(audit.pick_device()), device))
     monkeypatch.setattr(
         audit.random, "choice", lambda rows: next(r for r in rows if (r["method"], r["seed"]) == ("magnitude", "0"))
     )
