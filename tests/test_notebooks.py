@@ -78,3 +78,4 @@ def test_reads_like_the_others(path, notebook):
             assert phrase in text
     source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert not re.search(r"import \*|sys\.path|^[!%]", source, re.MULTILINE)
+    assert "mkdtemp" not in source  # it stays on the disk; TemporaryDirectory goes when the kernel does
