@@ -13,7 +13,6 @@ from .runs import (
     CONFOUND_LEVELS,
     CONFOUND_SEEDS,
     CRITERIA,
-    DENSE_EPOCHS,
     DEPLOYED_SEEDS,
     GRADUAL,
     WATCHED,
@@ -26,12 +25,12 @@ from .runs import (
     train_and_prune,
 )
 
-# the dense networks' rate on CIFAR-10, the steps of dense training and fine-tuning
-FROM_SCRATCH = {"lr": 0.4, "epochs": DENSE_EPOCHS + 3}
+# rate and epochs of dense training and fine-tuning behind the rows in results/
+FROM_SCRATCH = {"lr": 0.4, "epochs": 11}
 
 CONSTANTS = ("epochs", "test_accuracy_before", "empty_filters", "constant_channels", "test_accuracy_corrected")
 DEPLOYED = (
-    "network", "precision", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
+    "network", "backend", "source", "epochs", "until", "variant", "share", "blocks", "parameters", "macs", "file_bytes",
     "zipped_bytes", "latency_ms_1", "latency_ms_256", "time_share_1", "time_share_256", "threads",
 )  # fmt: skip
 CUT = (

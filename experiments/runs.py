@@ -4,7 +4,6 @@ import copy
 import gzip
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from experiments.networks import dense_network, fingerprint
 from helpers.data import REPOSITORY, Dataset, Split
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
@@ -35,64 +35,43 @@ from helpers.pruning import (
 from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
-from helpers.training import (
-    History,
-    autocast,
-    eval_mode,
-    evaluate,
-    pick_device,
-    seed_everything,
-    steps_in,
-    to_float,
-    train,
-    trained,
-)
+from helpers.training import History, autocast, eval_mode, evaluate, pick_device, seed_everything, steps_in, to_float, train
 
 DEPLOYED_SEEDS = 3
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake
 CONFOUND_LEVELS = (0.8, 0.9, 0.95)
-DENSE_EPOCHS = 8  # of every grid's dense starting networks
 CONSTANT_IMAGES = 200  # training images that show which channels are constant
 SCAN_IMAGES = 1000  # validation images behind the amounts of the scope "sensitivity"
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98)  # up to the highest total that a grid asks of it
 KEPT = 0.01  # of each layer's weights, in the scope "global, 1 % kept"
 
 
-def dense_network(configuration: dict, data: Dataset) -> CifarNet:
-    """The dense network that a configuration starts from, on the fastest device: one per width and seed, trained once and kept."""
-    epochs = configuration.get("dense_epochs", DENSE_EPOCHS)
-    return trained(data, width=configuration["width"], epochs=epochs, seed=configuration["seed"]).to(pick_device())
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Eight hexadecimal digits of a network's weights: rows with the same ones started from the same bits."""
-    check = 0
-    for value in model.state_dict().values():
-        check = zlib.crc32(value.cpu().numpy().tobytes(), check)
-    return f"{check:08x}"
-
-
-def _checkpoint(model: CifarNet) -> str:
-    return f"{model.facts['checkpoint']}:{fingerprint(model)}"
+def _dense(configuration: dict, data: Dataset) -> CifarNet:
+    return dense_network(configuration["width"], configuration["seed"], data, configuration.get("dense_epochs"))
 
 
 def prepare_dense(configuration: dict, data: Dataset) -> str:
-    """Train the dense network where it is missing; which weights the runs start from, as in their column `checkpoint`."""
-    return _checkpoint(dense_network(configuration, data))
+    """The fingerprint of the dense network that the runs start from, as in their column `checkpoint`; trains it where it is missing."""
+    return fingerprint(_dense(configuration, data))
 
 
 def _from_dense(configuration: dict, data: Dataset) -> tuple[CifarNet, dict]:
-    """The dense network, and the row so far: the configuration and which weights the run starts from."""
-    model = dense_network(configuration, data)
-    return model, configuration | {"checkpoint": _checkpoint(model)}
+    """The dense network, and the row so far: the configuration and the network's fingerprint."""
+    model = _dense(configuration, data)
+    return model, configuration | {"checkpoint": fingerprint(model)}
+
+
+def accuracy(model: nn.Module, split: Split) -> float:
+    """Accuracy in fp32, so that it does not depend on what a machine computes in."""
+    return evaluate(model, split, precision="fp32").accuracy
 
 
 def _after(model: nn.Module, data: Dataset, history: History) -> dict:
     """The columns that every run ends with."""
     return {
         "achieved_sparsity": round(sparsity(model).fraction, 6), "steps": history.steps,
-        "batch_size": history.recipe.get("batch_size", ""), "val_accuracy": evaluate(model, data.val).accuracy,
-        "test_accuracy": evaluate(model, data.test).accuracy,
+        "batch_size": history.recipe.get("batch_size", ""), "val_accuracy": accuracy(model, data.val),
+        "test_accuracy": accuracy(model, data.test),
     }  # fmt: skip
 
 
@@ -153,7 +132,7 @@ def prune_as_told(model: CifarNet, configuration: dict, data: Dataset) -> None:
     elif scope == "sensitivity":
         few = data.val.subset(SCAN_IMAGES)
         scan = sensitivity_scan(model, few, SCAN_AMOUNTS)
-        counts = amounts_from_sensitivity(model, scan, evaluate(model, few).accuracy, amount, SCAN_AMOUNTS)
+        counts = amounts_from_sensitivity(model, scan, accuracy(model, few), amount, SCAN_AMOUNTS)
         prune_layers({layer: [MagnitudePruning(count)] for layer, count in counts.items()})
     else:
         criterion = CRITERIA[method](amount, seed)
@@ -191,8 +170,8 @@ def finetune_and_correct(configuration: dict, data: Dataset) -> dict:
 
 def _constants(model: CifarNet, data: Dataset) -> dict:
     corrected, count = _with_known_constants(model, data.train.images[:CONSTANT_IMAGES])
-    accuracy = evaluate(corrected, data.test, precision="fp32").accuracy if count else ""
-    return {"constant_channels": count, "test_accuracy_corrected": accuracy}
+    corrected_accuracy = accuracy(corrected, data.test) if count else ""
+    return {"constant_channels": count, "test_accuracy_corrected": corrected_accuracy}
 
 
 def _with_known_constants(model: CifarNet, images: torch.Tensor) -> tuple[CifarNet, int]:
@@ -249,9 +228,9 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
         model = as_large_as(shallow, whole)
     else:
         few, share = data.val.subset(SCAN_IMAGES), configuration["share"]
-        scan = (channel_scan(whole, few), evaluate(whole, few).accuracy) if method == "width, guided" else ()
+        scan = (channel_scan(whole, few), accuracy(whole, few)) if method == "width, guided" else ()
         model = with_share_of_macs(whole, share, *scan)
-    row |= {"accuracy_before": evaluate(model, data.val).accuracy, "test_accuracy_before": evaluate(model, data.test).accuracy}
+    row |= {"accuracy_before": accuracy(model, data.val), "test_accuracy_before": accuracy(model, data.test)}
     if method == "from scratch":
         _start_again(model, seed)
         row |= {"accuracy_before": "", "test_accuracy_before": ""}
@@ -270,7 +249,7 @@ def _without_blocks(model: CifarNet, count: int, data: Dataset) -> tuple[list[st
     if not count:
         return [], model
     few = data.val.subset(SCAN_IMAGES)
-    without = {name: evaluate(drop_blocks(model, name), few).accuracy for name in residual_blocks(model)}
+    without = {name: accuracy(drop_blocks(model, name), few) for name in residual_blocks(model)}
     dropped = sorted(without, key=without.get, reverse=True)[:count]
     return dropped, drop_blocks(model, dropped)
 
@@ -313,7 +292,7 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
         elif method == "width":
             prune_channels(model, {"layer2": 0.5})
             model = shrink(model)
-        before = evaluate(model, data.val).accuracy
+        before = accuracy(model, data.val)
         history = train(model, data, epochs=epochs, **recipe)
     return configuration | _after(model, data, history) | {
         "checkpoint": "", "width": "", "accuracy_before": before, "parameters": sum(p.numel() for p in model.parameters()),
@@ -371,7 +350,7 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
             choose_at_random = lambda count: RandomPruning(count, configuration["seed"])  # noqa: E731
             criterion = choose_at_random if variant == "random mask" else MagnitudePruning
             if configuration["schedule"] == "one_shot":
-                row["accuracy_before"] = evaluate(_pruned_at_once(dense, target, criterion), data.val).accuracy
+                row["accuracy_before"] = accuracy(_pruned_at_once(dense, target, criterion), data.val)
             history = prune_iteratively(model, data, schedule, criterion=criterion, **recipe)
         if look:
             look(total)
@@ -389,12 +368,12 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
 
 def _watch(model: CifarNet, images: Split, prunings: list[int], total: int) -> tuple[list, Callable[[int], None]]:
     """A list of (step, accuracy) pairs, and what fills it: at 18 places, one step before each pruning and after it."""
-    curve = [(0, evaluate(model, images).accuracy)]
+    curve = [(0, accuracy(model, images))]
     places = {*range(0, total, max(1, total // 18)), total, *prunings, *(step - 1 for step in prunings)}
 
     def look(step: int) -> None:
         if step in places:
-            curve.append((step, evaluate(model, images).accuracy))
+            curve.append((step, accuracy(model, images)))
 
     return curve, look
 
@@ -409,7 +388,7 @@ def _overlaps(model: CifarNet, dense: CifarNet, configuration: dict, data: Datas
     """How many of the weights that either mask keeps both keep (Jaccard index): with instant pruning of the same dense
     network, and of another seed's, whose chance is stated too."""
     target, seed = configuration["target_sparsity"], configuration["seed"]
-    other = dense_network(configuration | {"seed": seed - 1 if seed else 1}, data)
+    other = _dense(configuration | {"seed": seed - 1 if seed else 1}, data)
     same, _ = mask_overlap(model, _pruned_at_once(dense, target))
     apart, chance = mask_overlap(model, _pruned_at_once(other, target))
     return {"overlap_one_shot": round(same, 4), "overlap_other_seed": round(apart, 4), "overlap_by_chance": round(chance, 4)}

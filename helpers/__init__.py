@@ -23,5 +23,5 @@ from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively
 from .storage import load_pruned, save_pruned
 from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
 from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
-from .training import Evaluation, History, evaluate, load_pretrained, predict, seed_everything, train, trained
+from .training import Evaluation, History, evaluate, load_pretrained, predict, recalibrate, seed_everything, train, trained
 # isort: on

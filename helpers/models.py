@@ -148,18 +148,26 @@ class WidthPrunedNet(SimpleNet):
     hidden = (256, 64, 64)
 
 
-def save_cifar_net(model: CifarNet, path: str | os.PathLike, **facts) -> None:
+def save_cifar_net(model: CifarNet, path: str | os.PathLike, *, float16: bool = False, **facts) -> None:
     """Save a `CifarNet` with its architecture arguments and `facts` (plain values: dataset, seed, accuracy, …).
 
+    Args:
+        float16: store convolution and linear weights in half the bytes, rounded to float16 (they load as float32).
+
     Raises:
-        ValueError: for anything but a `CifarNet`, or a fact that is no plain value; nothing is written.
+        ValueError: for anything but a `CifarNet`, a fact that is no plain value, or one named torch, which is the version
+            that saved the file; nothing is written.
     """
     if not isinstance(model, CifarNet):
         raise ValueError(f"model={type(model).__name__}: must be a CifarNet")
+    check("torch" not in facts, "torch", facts.get("torch"), "left out: the version that saves the file is stored")
     check_facts(facts)
     architecture = {"width": model.width, "classes": model.fc.out_features}
     facts = {"torch": torch.__version__.split("+")[0], **facts}
-    write_checkpoint(path, {"format": _FORMAT, "architecture": architecture, "facts": facts, "state": plain_state(model)})
+    state = plain_state(model)
+    if float16:
+        state = {key: value.half() if value.ndim in (2, 4) and key.endswith("weight") else value for key, value in state.items()}
+    write_checkpoint(path, {"format": _FORMAT, "architecture": architecture, "facts": facts, "state": state})
 
 
 def check_facts(facts: dict) -> None:
@@ -230,7 +238,7 @@ def load_cifar_net(path: str | os.PathLike | None = None) -> CifarNet:
 
     Example:
         >>> load_cifar_net().facts["dataset"]  # doctest: +SKIP
-        'CIFAR-10 (JPEG copy)'
+        'CIFAR-10'
     """
     path = CHECKPOINT if path is None else Path(path)
     again = "restore it with `git checkout cifar_net.pth`" if path == CHECKPOINT else "save it again"

@@ -27,7 +27,7 @@ from .training import describe_device, pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
-    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "seconds", "torch", "device",
+    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "precision", "seconds", "torch", "device",
 )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
     """The row of one configuration, with the columns that every run has."""
     data, start = _data(dataset), time.perf_counter()
     with _one_thread():
-        row = run(configuration, data)
+        row = {"precision": "fp32"} | run(configuration, data)
     return row | {
         "dataset": data.label,
         "seconds": round(time.perf_counter() - start, 2),
@@ -222,12 +222,19 @@ def sweep(
         shared = {(c["width"], c["seed"]): c for c in todo}.values() if grid.prepare else ()
         bar = {"unit": "run", "disable": True if os.environ.get("TQDM_DISABLE") else None, "smoothing": 0}
         prepared = parallel(delayed(_prepare)(grid.prepare, c, dataset) for c in shared)
+        checkpoints = {}
         for configuration, checkpoint in tqdm(prepared, total=len(shared), desc="dense networks", **bar):
             _check_start(rows, label, configuration, checkpoint, out)
+            checkpoints[configuration["width"], configuration["seed"]] = checkpoint
         if not out.exists() or out.stat().st_size == 0:
             _append(out, header)
         finished = parallel(delayed(run_one)(grid.run, c, dataset) for c in todo)
         for row in tqdm(finished, total=len(todo), desc=out.stem, **bar):
+            if grid.prepare and row["checkpoint"] != checkpoints[row["width"], row["seed"]]:
+                raise ResultsError(
+                    f"{out}: a run of width {row['width']}, seed {row['seed']} on {row['device']} started from {row['checkpoint']}, "
+                    f"others from {checkpoints[row['width'], row['seed']]}; give all workers the same results/networks and build/"
+                )
             _append(out, _line(row[name] for name in grid.columns))
     return len(todo)
 

@@ -180,4 +180,18 @@ def test_save_refuses_what_it_cannot_describe(tmp_path):
     for value in (torch.tensor(0.5), np.float64(0.5)):  # neither could be read again with weights_only
         with pytest.raises(ValueError, match="accuracy=.*must be a plain value"):
             save_cifar_net(CifarNet(0.1), tmp_path / "net.pth", accuracy=value)
+    with pytest.raises(ValueError, match="torch='1.0': must be left out"):
+        save_cifar_net(CifarNet(0.1), tmp_path / "net.pth", torch="1.0")
     assert list(tmp_path.iterdir()) == []
+
+
+@given(width=WIDTHS.filter(lambda w: w < 0.4), seed=st.integers(0, 1000))
+def test_rounded_weights_survive_float16_and_the_rest_keeps_every_bit(tmp_path_factory, width, seed):
+    torch.manual_seed(seed)
+    model, path = CifarNet(width), tmp_path_factory.mktemp("net") / "net.pth"
+    save_cifar_net(model, path, float16=True)
+    loaded = load_cifar_net(path)
+    for key, value in model.state_dict().items():
+        is_weight = key.endswith("weight") and value.ndim in (2, 4)
+        expected = value.half().float() if is_weight else value
+        assert loaded.state_dict()[key].dtype == value.dtype and torch.equal(loaded.state_dict()[key], expected)

@@ -1,0 +1,51 @@
+"""The committed dense networks: all load, hold the bits that their rows name, and are about equally good."""
+
+import pandas as pd
+import pytest
+import torch
+
+from experiments import networks
+from helpers import CheckpointError, CifarNet, load_cifar_net
+
+ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame({"width": [], "seed": []})
+
+
+def test_each_network_has_a_row_and_each_row_a_network():
+    files = sorted(path.name for path in networks.FOLDER.glob("*.pth"))
+    assert files == sorted(networks.path_of(width, seed).name for width, seed in zip(ROWS.width, ROWS.seed, strict=True))
+    assert set(zip(ROWS.width, ROWS.seed, strict=True)) <= {(w, seed) for w, n in networks.SEEDS.items() for seed in range(n)}
+
+
+@pytest.mark.parametrize("row", ROWS.to_dict("records"), ids=lambda row: f"width{row['width']:g}-seed{row['seed']}")
+def test_the_network_is_that_of_its_row(row):
+    model = load_cifar_net(networks.path_of(row["width"], row["seed"]))
+    assert (model.width, model.facts["seed"], model.facts["epochs"]) == (row["width"], row["seed"], row["epochs"])
+    assert networks.fingerprint(model) == row["fingerprint"]
+    assert model.facts["test_accuracy"] == row["test_accuracy"] and row["dataset"] == "CIFAR-10"
+
+
+def test_networks_of_a_width_are_within_a_point_of_their_mean():
+    for _, accuracies in ROWS.groupby("width").test_accuracy:
+        assert (accuracies - accuracies.mean()).abs().max() < 0.01
+
+
+def test_together_they_stay_small():
+    assert sum(path.stat().st_size for path in networks.FOLDER.glob("*.pth")) <= 25e6
+
+
+def test_rounded_weights_are_float16_numbers():
+    model = CifarNet(0.1)
+    networks.round_weights(model)
+    assert all(torch.equal(p, p.half().float()) for name, p in model.named_parameters() if p.ndim > 1)
+    before = networks.fingerprint(model)
+    networks.round_weights(model)
+    assert networks.fingerprint(model) == before
+    model.bn1.running_mean[0] += 1
+    assert networks.fingerprint(model) != before
+
+
+def test_a_missing_network_is_named(digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
+    cifar10 = type("Data", (), {"name": "cifar10"})
+    with pytest.raises(CheckpointError, match="cifarnet_width0.5_seed3.pth: no such file; train it with"):
+        networks.dense_network(0.5, 3, cifar10)
