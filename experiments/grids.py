@@ -180,6 +180,7 @@ def gradual_pruning(seeds: Iterable[int]) -> list[dict]:
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
 PILOT_RATES = (0.05, 0.1, 0.2)
+FINE_TUNING_RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
 ARMS = ("one_shot", "equal_steps_8", "cubic_8")  # instant, gradual, and gradual with most of it early
 LEVELS = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 # by width and schedule: the peak rates with the best mean validation accuracy in the pilot; a test compares
@@ -205,6 +206,19 @@ def _rated(points: Iterable[tuple], width: float = 0.5, factor: int = 1) -> list
 def _pilot(seeds: Iterable[int], levels: Iterable[float], width: float) -> list[dict]:
     points = [(*point, lr) for lr in PILOT_RATES for point in [*_arms(levels), DENSE]]
     return _gradual([PILOT_SEED + seed for seed in seeds], points, width)
+
+
+def pilot(seeds: Iterable[int]) -> list[dict]:
+    """Peak learning rates of four epochs of fine-tuning at half width: dense, instant, gradual in three kinds, random masks.
+
+    On two pilot seeds, at 80 and 95 %. A best rate at either end of `FINE_TUNING_RATES` calls for a wider range.
+    """
+    points = [("dense", "none", 0.6, "", 0.0)]
+    for level in (0.95, 0.8):
+        points += [("magnitude", name, 0.6, "", level) for name in ("one_shot", "equal_steps_8", "geometric_8", "cubic_8")]
+        points.append(("magnitude", "one_shot", 0.6, "random mask", level))
+    rated = [(*point, lr) for point in points for lr in FINE_TUNING_RATES]
+    return [c | {"epochs": 4} for c in _gradual([PILOT_SEED + seed for seed in seeds], rated)]
 
 
 def gradual_pilot(seeds: Iterable[int]) -> list[dict]:
@@ -254,6 +268,7 @@ GRIDS = {
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, prepare_dense, CUT),
     "gradual_pruning": Grid(gradual_pruning, train_and_prune, prepare_dense, GRADUAL + WATCHED, seeds=10),
+    "pilot": Grid(pilot, train_and_prune, prepare_dense, GRADUAL, seeds=2),
     "gradual_pilot": Grid(gradual_pilot, train_and_prune, prepare_dense, GRADUAL, seeds=2),
     "gradual_vs_instant": Grid(gradual_vs_instant, train_and_prune, prepare_dense, GRADUAL, seeds=10),
     "gradual_checks": Grid(gradual_checks, train_and_prune, prepare_dense, GRADUAL),

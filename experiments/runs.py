@@ -32,7 +32,7 @@ from helpers.pruning import (
     sparsity,
     up_to_date,
 )
-from helpers.schedules import cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, autocast, eval_mode, evaluate, pick_device, seed_everything, steps_in, to_float, train
@@ -307,6 +307,7 @@ WATCHED = ("curve_images", "curve", "overlap_one_shot", "overlap_other_seed", "o
 SCHEDULES = {  # name in the rows -> schedule of a sparsity and the share of the steps by which pruning ends
     "one_shot": lambda sparsity, until: one_shot(sparsity),
     **{f"equal_steps_{k}": lambda sparsity, until, k=k: equal_steps(sparsity, k, until) for k in (2, 4, 8)},
+    "geometric_8": lambda sparsity, until: geometric(sparsity, 8, until),
     "cubic_8": lambda sparsity, until: cubic(sparsity, 8, until),
 }
 

@@ -19,7 +19,7 @@ from .pruning import (
     sparsity,
 )
 from .pruning import amounts_from_sensitivity, sensitivity_scan
-from .schedules import Schedule, cubic, equal_steps, one_shot, prune_iteratively, prune_to
+from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .storage import load_pruned, save_pruned
 from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
 from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks

@@ -49,6 +49,19 @@ def equal_steps(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedul
     return _stair(f"equal_steps_{rounds}", sparsity, rounds, until, lambda t: t)
 
 
+def geometric(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
+    """`rounds` prunings that each take the same share of the weights that are left, as repeated `amount`s of torch do.
+
+    After the k-th pruning 1 - (1 - s)^(k/rounds) of the weights are removed. Source: the iterative pruning of Frankle & Carbin
+    2019 (arXiv:1803.03635).
+
+    Example:
+        >>> geometric(0.75, rounds=2).steps(100)
+        [(0, 0.5), (60, 0.75)]
+    """
+    return _stair(f"geometric_{rounds}", sparsity, rounds, until, lambda t: (1 - (1 - sparsity) ** t) / (sparsity or 1))
+
+
 def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
     """Much at first, less and less later: s (1 - (1 - k/rounds)^3) after the k-th pruning.
 

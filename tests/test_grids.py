@@ -12,7 +12,7 @@ from helpers.metrics import count_macs
 from helpers.sweeps import COLUMNS, run_one
 
 PILOTS = {0.5: "gradual_pilot", 1.0: "gradual_pilot_wide"}  # by width
-CHOSEN = {*PILOTS.values(), "gradual_checks"}  # grids in which rates, or the length, are part of the question
+CHOSEN = {*PILOTS.values(), "gradual_checks", "pilot"}  # grids in which rates, or the length, are part of the question
 SMALL = {"width": 0.15, "dense_epochs": 2, "epochs": 0.3}
 
 
@@ -49,7 +49,12 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
             recipes.add(recipe(c | {"lr": ""}))
         else:
             recipes.add(recipe(c))
-    some = {"deploy": 2, "gradual_checks": 3, **dict.fromkeys(PILOTS.values(), 3)}  # deploy: networks with masks, and cut ones
+    some = {
+        "deploy": 2,
+        "gradual_checks": 3,
+        "pilot": 6,
+        **dict.fromkeys(PILOTS.values(), 3),
+    }  # deploy: networks with masks, and cut ones
     assert len(recipes) <= some.get(name, 1)
     widths = {"depth_width", "deploy"}
     three = {arm for arm in arms if name in widths and (arm[0][0] == 1.0 or arm[0][1] == "from scratch")}
@@ -67,10 +72,9 @@ def test_the_rates_are_the_pilots_choice(width, name):
 
 
 def test_pilot_seeds_are_used_nowhere_else():
-    pilot = {c["seed"] for name in PILOTS.values() for c in GRIDS[name].everything}
-    assert all(
-        pilot.isdisjoint({c["seed"] for c in grid.everything}) for name, grid in GRIDS.items() if name not in PILOTS.values()
-    )
+    names = {*PILOTS.values(), "pilot"}
+    pilot = {c["seed"] for name in names for c in GRIDS[name].everything}
+    assert all(pilot.isdisjoint({c["seed"] for c in grid.everything}) for name, grid in GRIDS.items() if name not in names)
 
 
 def one(name, **wanted):
@@ -90,6 +94,7 @@ RUNS = {
     "a built-in method": ("builtin_methods", {"method": "random_structured_dim1", "target_sparsity": 0.5}),
     "gradual": ("gradual_pruning", {"schedule": "equal_steps_8", "target_sparsity": 0.9}),
     "instant": ("gradual_pilot", {"schedule": "one_shot", "target_sparsity": 0.8}),
+    "geometric": ("pilot", {"schedule": "geometric_8", "target_sparsity": 0.95}),
     "uniform widths": ("depth_width", {"method": "width, uniform", "share": 0.5}),
     "guided widths": ("depth_width", {"method": "width, guided", "share": 0.5}),
     "widths from scratch": ("depth_width", {"method": "from scratch", "share": 0.5}),

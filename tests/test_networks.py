@@ -7,7 +7,7 @@ import torch
 from experiments import networks
 from helpers import CheckpointError, CifarNet, load_cifar_net
 
-ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame({"width": [], "seed": []})
+ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame(columns=["width", "seed", "test_accuracy"])
 
 
 def test_each_network_has_a_row_and_each_row_a_network():

@@ -6,7 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import CifarNet, Dataset, RandomPruning, TaylorPruning, cubic, equal_steps, one_shot, prune_iteratively, sparsity
+from helpers import (
+    CifarNet,
+    Dataset,
+    RandomPruning,
+    TaylorPruning,
+    cubic,
+    equal_steps,
+    geometric,
+    one_shot,
+    prune_iteratively,
+    sparsity,
+)
 from helpers.pruning import MagnitudePruning, PercentilePruning, masks_of, prune_globally
 from helpers.schedules import prune_to
 
@@ -26,7 +37,9 @@ def zeros(model):
 # ---- the schedules themselves
 
 
-@given(st.floats(0, 1), st.integers(1, 20), st.floats(0, 1), st.integers(1, 2000), st.sampled_from([equal_steps, cubic]))
+@given(
+    st.floats(0, 1), st.integers(1, 20), st.floats(0, 1), st.integers(1, 2000), st.sampled_from([equal_steps, geometric, cubic])
+)
 def test_schedules_rise_to_their_target(target, rounds, until, total, make):
     pairs = make(target, rounds, until).steps(total)
     steps, levels = zip(*pairs, strict=True)
@@ -38,6 +51,7 @@ def test_schedules_rise_to_their_target(target, rounds, until, total, make):
 def test_schedules_by_hand():
     assert one_shot(0.9).steps(50) == [(0, 0.9)]
     assert equal_steps(0.9, 3, 0.5).steps(100) == [(0, 0.3), (25, 0.6), (50, 0.9)]
+    assert geometric(0.9375, 4, 0.6).steps(100) == [(0, 0.5), (20, 0.75), (40, 0.875), (60, 0.9375)]  # half of what is left
     assert cubic(1.0, 4, 0.6).steps(100) == [(0, 0.578125), (20, 0.875), (40, 0.984375), (60, 1.0)]
     assert equal_steps(0.9, 1).steps(10) == cubic(0.9, 1).steps(10) == one_shot(0.9).steps(10)
 
