@@ -4,7 +4,6 @@ Introduced in notebook 01.
 """
 
 import copy
-import inspect
 import json
 import math
 import os
@@ -158,6 +157,24 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 500, precision
     )
 
 
+# How every network of the collection is trained, but for what a call of `train` says otherwise
+RECIPE = {
+    "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1,
+    "warmup": 0.2,  # share of the steps in which the learning rate rises; then it falls to zero, both in straight lines
+    "shift": 4,  # pixels by which images are shifted at most, reflected at the border
+}  # fmt: skip
+
+
+def default_rate(data: Dataset, batch_size: int) -> float:
+    """The peak learning rate for a dense network: 0.3 for 125 images of CIFAR-10 and 0.05 for 64 digits, in proportion."""
+    return (0.3 if len(data.train) >= 5000 else 0.05) * batch_size / default_batch_size(data)
+
+
+def default_batch_size(data: Dataset) -> int:
+    """125 images (CIFAR-10: 360 steps an epoch), or 64 of a small set."""
+    return 125 if len(data.train) >= 5000 else 64
+
+
 def train(
     model: nn.Module,
     data: Dataset,
@@ -166,41 +183,30 @@ def train(
     seed: int = 0,
     batch_size: int | None = None,
     lr: float | None = None,
-    momentum: float = 0.85,
-    weight_decay: float = 5e-4,
-    label_smoothing: float = 0.1,
-    warmup: float = 0.2,
-    shift: int = 4,
-    flip: bool | None = None,
     cutout: int = 0,
     shuffle: bool = True,
     on_step: Callable[[int, torch.optim.Optimizer], None] | None = None,
     validate: bool | int = True,
-    device: torch.device | str | None = None,
     precision: str = "auto",
     progress: bool | None = None,
 ) -> History:
     """Train a model in place by SGD with Nesterov momentum on the whole training split, kept in memory.
 
-    The same seed, thread count and machine give bit-identical weights.
+    The rest of the recipe is `RECIPE`; images are mirrored on CIFAR-10 only, since mirrored digits are other signs. Training
+    runs on the fastest device, and the model comes back on the one that it was on. The same seed, thread count and machine
+    give bit-identical weights.
 
     Args:
         model: takes float images [N, 3, 32, 32] in 0..1, returns logits [N, 10].
         epochs: passes over the training split; fractions are allowed.
         seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
-        batch_size: default 125 (CIFAR-10: 360 steps an epoch), for small sets 64.
-        lr: peak learning rate; default 0.3 for 125 images (small sets: 0.05 for 64), in proportion to the batch size.
-        warmup: the learning rate rises over this share of the steps, then falls to zero, both in straight lines.
-        weight_decay: on weights of two dimensions or more; BatchNorm and biases have none.
-        shift: random shift by up to so many pixels, reflected at the border. `flip`: random mirror image; default:
-            on CIFAR-10 only, since mirrored digits are other signs.
-        cutout: side of a random square set to the mean colour, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
+        batch_size, lr: default: `default_batch_size` and, as the peak learning rate, `default_rate`.
+        cutout: side of a random square set to the mean color, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
         shuffle: a new order of the images in every epoch.
-        on_step: called with the step number, counted from 0, and the optimiser, before each step's forward pass.
+        on_step: called with the step number, counted from 0, and the optimizer, before each step's forward pass.
         validate: evaluate on the validation split after every epoch; an integer k: every k epochs; False: never.
-        device: default: cuda, else mps, else cpu. The model comes back on the device that it was on.
         precision: "auto" (bf16 autocast where it is native), "fp32" or "bf16".
-        progress: bar with loss and learning rate; default: only where somebody watches.
+        progress: bar with loss and learning rate; default: only in a terminal or a notebook.
 
     Raises:
         ValueError: for an argument out of range, before anything is changed.
@@ -209,45 +215,36 @@ def train(
     Example:
         >>> history = train(CifarNet(width=0.5), data, epochs=8)  # doctest: +SKIP
         >>> history.val_accuracy[-1]  # doctest: +SKIP
-        0.84
+        0.87
     """
-    batch_size = _batch_size(data) if batch_size is None else batch_size
-    lr = _peak_rate(data, batch_size) if lr is None else lr
-    flip = data.name == "cifar10" if flip is None else flip
+    batch_size = default_batch_size(data) if batch_size is None else batch_size
+    lr = default_rate(data, batch_size) if lr is None else lr
     check(epochs > 0, "epochs", epochs, "more than 0")
     check_whole("batch_size", batch_size, 2)
     check(lr >= 0, "lr", lr, "0 or more")
-    check(0 <= momentum < 1, "momentum", momentum, "in [0, 1)")
-    check(weight_decay >= 0, "weight_decay", weight_decay, "0 or more")
-    check(0 <= warmup <= 1, "warmup", warmup, "in [0, 1]")
-    check(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "in [0, 1)")
-    check(0 <= shift < 32, "shift", shift, "in [0, 32)")
     check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
-    device = torch.device(device or pick_device())
+    device, flip = pick_device(), data.name == "cifar10"
     in_precision = autocast(device, precision)
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
-    rate = _rate(warmup, total)
-    batches = _batches(data.train, batch_size, total, seed, device, shift=shift, flip=flip, cutout=cutout, shuffle=shuffle)
-    history = History(recipe={
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "momentum": momentum, "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing, "warmup": warmup, "shift": shift, "flip": flip,
-        "cutout": cutout, "shuffle": shuffle, "seed": seed,
-    })  # fmt: skip
+    rate = _rate(RECIPE["warmup"], total)
+    options = {"shift": RECIPE["shift"], "flip": flip, "cutout": cutout, "shuffle": shuffle}
+    recipe = RECIPE | options | {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    history = History(recipe=recipe)
     start = time.perf_counter()
     losses, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     bar = tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False)
     with bar, _in_training(model, device):
-        optimiser = _optimiser(model, lr, momentum, weight_decay)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        for step, (images, labels) in enumerate(batches):
+        optimizer = _optimizer(model, lr)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        for step, (images, labels) in enumerate(_batches(data.train, batch_size, total, seed, device, **options)):
             if on_step is not None:
-                on_step(step, optimiser)
+                on_step(step, optimizer)
             with in_precision:
                 logits = model(images)
-            loss = cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-            optimiser.zero_grad()
+            loss = cross_entropy(logits.float(), labels, label_smoothing=RECIPE["label_smoothing"])
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             scheduler.step()
             losses += loss.detach() * len(labels)
             correct += (logits.argmax(1) == labels).sum()
@@ -261,8 +258,8 @@ def train(
                 history.loss.append(losses.item() / seen)
                 history.train_accuracy.append(correct.item() / seen)
                 history.lr.append(lr * rate(step))
-                wanted = validate and (step + 1 == total or len(history.loss) % int(validate) == 0)
-                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if wanted else None)
+                due = validate and (step + 1 == total or len(history.loss) % int(validate) == 0)
+                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if due else None)
                 losses.zero_(), correct.zero_()
                 seen = 0
     history.steps, history.seconds = total, time.perf_counter() - start
@@ -320,22 +317,13 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
 
 
 def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int:
-    """Optimiser steps that `train` takes for so many epochs.
+    """Optimizer steps that `train` takes for so many epochs.
 
     Example:
         >>> steps_in(data, epochs=2)  # doctest: +SKIP
         180
     """
-    return max(1, round(epochs * math.ceil(len(data.train) / (_batch_size(data) if batch_size is None else batch_size))))
-
-
-def _batch_size(data: Dataset) -> int:
-    return 125 if len(data.train) >= 5000 else 64
-
-
-def _peak_rate(data: Dataset, batch_size: int) -> float:
-    """In proportion to the batch size: 0.3 for 125 images of CIFAR-10, 0.05 for 64 digits."""
-    return (0.3 if len(data.train) >= 5000 else 0.05) * batch_size / _batch_size(data)
+    return max(1, round(epochs * math.ceil(len(data.train) / (batch_size or default_batch_size(data)))))
 
 
 def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **recipe) -> CifarNet:
@@ -347,11 +335,9 @@ def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, 
     Example:
         >>> model = trained(load_dataset("digits"), width=0.25, epochs=1)  # doctest: +SKIP
     """
-    defaults = {name: option.default for name, option in inspect.signature(train).parameters.items()}
-    whole = defaults | {"batch_size": _batch_size(data), "lr": _peak_rate(data, _batch_size(data))} | recipe
-    told = json.dumps(
-        [data.label, len(data.train), torch.__version__, CifarNet.channels, CifarNet.blocks, whole], sort_keys=True, default=str
-    )
+    batch_size = recipe.get("batch_size", default_batch_size(data))
+    whole = RECIPE | {"batch_size": batch_size, "lr": default_rate(data, batch_size)} | recipe
+    told = json.dumps([data.label, len(data.train), torch.__version__, CifarNet.channels, CifarNet.blocks, whole], sort_keys=True)
     label = data.label.lower().replace(" ", "-").replace("(", "").replace(")", "")
     name = f"{label}_width{width:g}_epochs{epochs:g}_seed{seed}_{zlib.crc32(told.encode()):08x}.pth"
     path = REPOSITORY / "build" / "networks" / name
@@ -443,11 +429,12 @@ def _rate(warmup: float, total: int) -> Callable[[int], float]:
     return rate
 
 
-def _optimiser(model: nn.Module, lr: float, momentum: float, weight_decay: float) -> torch.optim.SGD:
+def _optimizer(model: nn.Module, lr: float) -> torch.optim.SGD:
+    """Weight decay on weights of two dimensions or more; BatchNorm and biases have none."""
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    groups = [{"params": weights, "weight_decay": RECIPE["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=lr, momentum=RECIPE["momentum"], nesterov=True)
 
 
 def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout, shuffle=True) -> Iterator[tuple[Tensor, Tensor]]:

@@ -482,7 +482,7 @@ def test_zeros_stay_through_training(kind, digits):
     model_masks = {module: masks[name] for name, module in prunable_layers(model).items()}
     for module in model_masks:
         module.register_forward_pre_hook(used_in)
-    history = train(model, digits, epochs=1, weight_decay=0.1, momentum=0.9, validate=False)
+    history = train(model, digits, epochs=1, validate=False)
     assert not torch.equal(hidden, model.stage1.conv.weight_orig.detach())
     assert all(seen) and len(seen) >= history.steps * len(model_masks)
     make_permanent(model)

@@ -138,8 +138,8 @@ def check(python):
             yield False, "training", error, again + "; if it stays, open an issue with this line"
         else:
             rate = found["images_per_second"]
-            told = "%.0f s at %.0f images/s: five epochs of notebook 1 take about %.0f min here"
-            yield True, "training", told % (found["seconds"], rate, max(1, 5 * 45000 / rate / 60)), ""
+            told = "%.0f s at %.0f images/s: three epochs of notebook 1 take about %.0f min here"
+            yield True, "training", told % (found["seconds"], rate, max(1, 3 * 45000 / rate / 60)), ""
 
 
 def main(python):
