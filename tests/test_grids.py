@@ -112,10 +112,13 @@ def test_every_kind_of_run_gives_a_row(kind, monkeypatch):
     for function in (runs.train, runs.prune_iteratively):
         told = lambda *args, real=function, **recipe: rates.append(recipe["lr"]) or real(*args, **recipe)  # noqa: E731
         monkeypatch.setattr(runs, function.__name__, told)
+    precisions = []
+    spy = lambda *args, real=runs.evaluate, **options: precisions.append(options["precision"]) or real(*args, **options)  # noqa: E731
+    monkeypatch.setattr(runs, "evaluate", spy)
     name, wanted = RUNS[kind]
     grid, configuration = GRIDS[name], one(name, **wanted)
     row = run_one(grid.run, configuration, "digits")
-    assert set(grid.columns) <= set(row)
+    assert set(grid.columns) <= set(row) and row["precision"] == "fp32" and set(precisions) == {"fp32"}
     assert rates[-1:] == ([row["lr"]] if configuration["epochs"] else [])  # the row states the rate that it was trained with
     assert 0 <= row["val_accuracy"] <= 1 and 0 <= row["test_accuracy"] <= 1
     assert row["steps"] == round(configuration["epochs"] * 22)

@@ -66,7 +66,8 @@ def test_rows_follow_the_schema(reference):
         assert row["dataset"] == "digits" and row["model"] == "CifarNet" and row["width"] == "0.1"
         assert abs(float(row["achieved_sparsity"]) - float(level)) < 1e-4
         assert int(row["steps"]) == round(0.5 * 22) and 0 <= float(row["test_accuracy"]) <= 1
-        assert f"seed{row['seed']}" in row["checkpoint"] and (method == "dense") == (float(level) == 0)
+        assert len(row["checkpoint"]) == 8 and (method == "dense") == (float(level) == 0)
+        assert row["precision"] == "fp32"
 
 
 def test_the_same_checkpoint_for_all_methods_of_a_seed(reference):
@@ -211,12 +212,25 @@ def test_rows_that_start_from_other_weights_are_not_added_to(tmp_path):
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
     *kept, _ = out.read_text(encoding="utf-8").splitlines(keepends=True)
-    foreign = "".join(kept).replace(read_rows(out)[0]["checkpoint"], "another:0123abcd")
+    foreign = "".join(kept).replace(read_rows(out)[0]["checkpoint"], "0123abcd")
     out.write_text(foreign, encoding="utf-8")
-    with pytest.raises(ResultsError, match="tiny.csv, line 2: width 0.1, seed 0 starts from another:0123abcd, but here from"):
+    with pytest.raises(ResultsError, match="tiny.csv, line 2: width 0.1, seed 0 starts from 0123abcd, but here from"):
         sweep(TINY, out, seeds=2)
     assert out.read_text(encoding="utf-8") == foreign
     assert sweep(Grid(lambda seeds: tiny([1]), TINY.run, TINY.prepare, EXTRA), out) == 6  # another seed may start elsewhere
+
+
+def test_a_worker_with_another_dense_network_is_refused(tmp_path):
+    """Hosts of a cluster without a common disk: what a worker started from is compared with what was prepared, row by row."""
+
+    def run(configuration, data):
+        row = runs.prune_and_finetune(configuration, data)
+        return row | {"checkpoint": "0123abcd"} if configuration["target_sparsity"] == 0.9 else row
+
+    out = tmp_path / "tiny.csv"
+    with pytest.raises(ResultsError, match="tiny.csv: a run of width 0.1, seed 0 on .* started from 0123abcd, others from"):
+        sweep(Grid(tiny, run, runs.prepare_dense, EXTRA), out, seeds=1)
+    assert [row["target_sparsity"] for row in read_rows(out)] == ["0.0", "0.5"]
 
 
 def test_two_sweeps_cannot_interleave(tmp_path):
