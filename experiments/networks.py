@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 from torch import nn
 
+from helpers.checkpoints import CheckpointError, load_cifar_net, save_network, trained
 from helpers.data import REPOSITORY, Dataset, load_dataset
-from helpers.models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
-from helpers.training import describe_device, evaluate, pick_device, pick_precision, seed_everything, train, trained
+from helpers.models import CifarNet
+from helpers.training import describe_device, evaluate, pick_device, pick_precision, seed_everything, train
 
 FOLDER = REPOSITORY / "results" / "networks"
 INDEX = REPOSITORY / "results" / "networks.csv"
@@ -49,7 +50,7 @@ def dense_network(width: float, seed: int, data: Dataset, epochs: float | None =
         if not path_of(width, seed).exists():
             raise CheckpointError(f"{path_of(width, seed)}: no such file; train it with `python -m experiments.networks`")
         return load_cifar_net(path_of(width, seed)).to(pick_device())
-    return trained(data, width=width, epochs=epochs or EPOCHS[data.name], seed=seed)
+    return trained(data, width=width, epochs=epochs or EPOCHS[data.name], seed=seed).to(pick_device())
 
 
 def round_weights(model: nn.Module) -> None:
@@ -75,7 +76,7 @@ def make(width: float, seed: int, data: Dataset) -> dict:
         "torch": torch.__version__.split("+")[0], "device": describe_device(pick_device()),
     }  # fmt: skip
     names = ("dataset", "fingerprint", "val_accuracy", "test_accuracy", "trained_in", "device")
-    save_cifar_net(model, path_of(width, seed), float16=True, **history.recipe, **{name: row[name] for name in names})
+    save_network(model, path_of(width, seed), float16=True, **history.recipe, **{name: row[name] for name in names})
     return row
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from experiments.networks import dense_network, fingerprint
+from helpers.checkpoints import load_network, save_network
 from helpers.data import REPOSITORY, Dataset, Split
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
@@ -33,7 +34,6 @@ from helpers.pruning import (
     up_to_date,
 )
 from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
-from helpers.storage import load_pruned, save_pruned
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, autocast, eval_mode, evaluate, pick_device, seed_everything, steps_in, to_float, train
 
@@ -90,7 +90,7 @@ def kept(configuration: dict, data: Dataset) -> Path:
 def _keep(model: nn.Module, configuration: dict, data: Dataset) -> None:
     """Keep the networks of the first seeds, which `deploy` measures."""
     if configuration["seed"] < DEPLOYED_SEEDS and not configuration.get("variant"):
-        save_pruned(model, kept(configuration, data), data=data.label)
+        save_network(model, kept(configuration, data), dataset=data.label)
 
 
 CRITERIA = {  # method -> criterion of a sparsity and a seed
@@ -425,7 +425,7 @@ def deploy(configuration: dict, data: Dataset) -> dict:
     path = kept(configuration, data)
     if not path.exists():
         {"depth_width": cut_and_finetune, "gradual_pruning": train_and_prune}[configuration["source"]](configuration, data)
-    model = load_pruned(path)
+    model = load_network(path)
     row = configuration | {"checkpoint": fingerprint(model), "accuracy_before": "", "steps": 0, "batch_size": ""}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "network.onnx")

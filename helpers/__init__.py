@@ -1,12 +1,12 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, models -> training -> pruning -> surgery, metrics -> sweeps; plots draws what it is handed.
+Arrows run one way: data, models -> training -> pruning -> surgery, metrics, checkpoints -> sweeps; plots draws what it is handed.
 """
 
 # isort: off
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
 from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, measure
-from .models import CheckpointError, CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, load_cifar_net, save_cifar_net
+from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .pruning import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
 from .pruning import (
     SparsityReport,
@@ -20,8 +20,8 @@ from .pruning import (
 )
 from .pruning import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
-from .storage import load_pruned, save_pruned
+from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
 from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
-from .training import Evaluation, History, evaluate, load_pretrained, predict, recalibrate, seed_everything, train, trained
+from .training import Evaluation, History, evaluate, predict, recalibrate, seed_everything, train
 # isort: on

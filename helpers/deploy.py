@@ -15,9 +15,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from .checkpoints import CheckpointError
 from .data import Split, replacing
 from .metrics import IMAGE, Latency, by_turns
-from .models import CheckpointError
 from .pruning import make_permanent, up_to_date
 
 INPUT = "images"

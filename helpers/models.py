@@ -3,27 +3,15 @@
 Introduced in notebooks 01 (`CifarNet`) and 05 (the trio).
 """
 
-import os
-import zipfile
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from .data import REPOSITORY, check, replacing
+from .data import check
 
 # Mean and standard deviation of CIFAR-10's training images per colour channel, in 0..1
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
-
-CHECKPOINT = REPOSITORY / "cifar_net.pth"
-_FORMAT, PRUNED_FORMAT = "pruning-notebooks/cifar-net", "pruning-notebooks/pruned"
-LOADERS = {_FORMAT: "load_cifar_net", PRUNED_FORMAT: "load_pruned"}  # format in a file -> what reads it
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, damaged or foreign; the message names the file and the next step."""
 
 
 class ResidualBlock(nn.Module):
@@ -148,35 +136,6 @@ class WidthPrunedNet(SimpleNet):
     hidden = (256, 64, 64)
 
 
-def save_cifar_net(model: CifarNet, path: str | os.PathLike, *, float16: bool = False, **facts) -> None:
-    """Save a `CifarNet` with its architecture arguments and `facts` (plain values: dataset, seed, accuracy, …).
-
-    Args:
-        float16: store convolution and linear weights in half the bytes, rounded to float16 (they load as float32).
-
-    Raises:
-        ValueError: for anything but a `CifarNet`, a fact that is no plain value, or one named torch, which is the version
-            that saved the file; nothing is written.
-    """
-    if not isinstance(model, CifarNet):
-        raise ValueError(f"model={type(model).__name__}: must be a CifarNet")
-    check("torch" not in facts, "torch", facts.get("torch"), "left out: the version that saves the file is stored")
-    check_facts(facts)
-    architecture = {"width": model.width, "classes": model.fc.out_features}
-    facts = {"torch": torch.__version__.split("+")[0], **facts}
-    state = plain_state(model)
-    if float16:
-        state = {key: value.half() if value.ndim in (2, 4) and key.endswith("weight") else value for key, value in state.items()}
-    write_checkpoint(path, {"format": _FORMAT, "architecture": architecture, "facts": facts, "state": state})
-
-
-def check_facts(facts: dict) -> None:
-    """Refuse what a checkpoint should not hold beside its weights, by name."""
-    for name, value in facts.items():
-        plain = type(value) in (str, int, float, bool, type(None))  # not NumPy's floats, which the file could not be read with
-        check(plain, name, value, "a plain value (text, number, truth value or None)")
-
-
 def fit_sizes(module: nn.Module) -> None:
     """Let the sizes that a layer states follow the shape of its weight."""
     for kind, names in (
@@ -187,66 +146,3 @@ def fit_sizes(module: nn.Module) -> None:
         if isinstance(module, kind):
             for name, size in zip(names, module.weight.shape, strict=False):
                 setattr(module, name, size)
-
-
-def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """A model's state on the CPU, contiguous and without gradients, as checkpoints hold it."""
-    return {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-
-
-def write_checkpoint(path: str | os.PathLike, content: dict) -> None:
-    """Write beside and rename: a good file is never lost to a failed run, and the same content gives the same bytes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as beside, open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
-        torch.save(content, file)
-
-
-def read_checkpoint(path: str | os.PathLike, wanted: str, again: str) -> dict:
-    """The content of a checkpoint of the format `wanted`, loaded with `weights_only`.
-
-    Raises:
-        CheckpointError: for a file that is missing, damaged or of another kind, by name; `again` is the next step.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file: {again}")
-    try:
-        with zipfile.ZipFile(path) as file:  # torch.load does not look at the checksums
-            if broken := file.testzip():
-                raise ValueError(f"the checksum of {broken} is wrong")
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
-        reason = str(error).splitlines()[0].split(". ")[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({reason}): {again}") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != wanted and isinstance(found, str) and found in LOADERS:
-        raise CheckpointError(f"{path}: is another kind of checkpoint: read it with helpers.{LOADERS[found]}")
-    if found != wanted:
-        raise CheckpointError(f"{path}: not a checkpoint of this collection (no format {wanted!r}): {again}")
-    return content
-
-
-def load_cifar_net(path: str | os.PathLike | None = None) -> CifarNet:
-    """Load a `CifarNet` saved by `save_cifar_net`, in evaluation mode; `model.facts` holds what was saved with it.
-
-    Args:
-        path: default: `cifar_net.pth`, the collection's checkpoint (width 1.0, trained on CIFAR-10 by notebook 01).
-
-    Raises:
-        CheckpointError: for a file that is missing, damaged or of another kind, by name and with the next step.
-
-    Example:
-        >>> load_cifar_net().facts["dataset"]  # doctest: +SKIP
-        'CIFAR-10'
-    """
-    path = CHECKPOINT if path is None else Path(path)
-    again = "restore it with `git checkout cifar_net.pth`" if path == CHECKPOINT else "save it again"
-    content = read_checkpoint(path, _FORMAT, again)
-    try:
-        model = CifarNet(**content["architecture"])
-        model.facts = content["facts"]
-        model.load_state_dict(content["state"])
-    except Exception as error:
-        raise CheckpointError(f"{path}: its weights do not fit its architecture ({type(error).__name__}): {again}") from error
-    return model.eval()

@@ -4,32 +4,27 @@ Introduced in notebook 01.
 """
 
 import copy
-import json
 import math
 import os
 import platform
 import random
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from filelock import FileLock
 from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.prune import BasePruningMethod
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, Dataset, Split, check, check_whole, watched
-from .models import CheckpointError, CifarNet, load_cifar_net, save_cifar_net
+from .data import Dataset, Split, check, check_whole, watched
 
 PRECISIONS = ("auto", "fp32", "bf16")
-DIGITS_EPOCHS = 4
 
 
 def seed_everything(seed: int) -> None:
@@ -324,42 +319,6 @@ def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int
         180
     """
     return max(1, round(epochs * math.ceil(len(data.train) / (batch_size or default_batch_size(data)))))
-
-
-def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **recipe) -> CifarNet:
-    """A dense `CifarNet` trained by `train`; from `build/networks/` where it was trained before.
-
-    The file's name holds the architecture and the whole recipe, defaults included: after a change of either, a new network is
-    trained. Processes that ask for the same network at once wait for one training.
-
-    Example:
-        >>> model = trained(load_dataset("digits"), width=0.25, epochs=1)  # doctest: +SKIP
-    """
-    batch_size = recipe.get("batch_size", default_batch_size(data))
-    whole = RECIPE | {"batch_size": batch_size, "lr": default_rate(data, batch_size)} | recipe
-    told = json.dumps([data.label, len(data.train), torch.__version__, CifarNet.channels, CifarNet.blocks, whole], sort_keys=True)
-    label = data.label.lower().replace(" ", "-").replace("(", "").replace(")", "")
-    name = f"{label}_width{width:g}_epochs{epochs:g}_seed{seed}_{zlib.crc32(told.encode()):08x}.pth"
-    path = REPOSITORY / "build" / "networks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        with suppress(CheckpointError):  # none yet, or a damaged one: train it
-            return load_cifar_net(path)
-        seed_everything(seed)
-        model = CifarNet(width)
-        history = train(model, data, epochs=epochs, seed=seed, **recipe)
-        facts = {"dataset": data.label, "seed": seed, "epochs": epochs, "val_accuracy": history.val_accuracy[-1]}
-        save_cifar_net(model, path, checkpoint=path.stem, **facts)
-        return load_cifar_net(path)
-
-
-def load_pretrained(data: Dataset) -> CifarNet:
-    """The trained network that the notebooks start from, width 1.0, in evaluation mode.
-
-    On CIFAR-10 the collection's checkpoint `cifar_net.pth`; on the digits one that is trained once
-    (within 20 s on two cores) and kept in `build/networks/`.
-    """
-    return load_cifar_net() if data.name == "cifar10" else trained(data, epochs=DIGITS_EPOCHS)
 
 
 # ---- the parts of train

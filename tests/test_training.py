@@ -25,7 +25,6 @@ from helpers import (
     shrink,
     sparsity,
     train,
-    trained,
     training,
 )
 from helpers.training import to_float
@@ -305,54 +304,3 @@ def test_a_masked_network_can_be_copied_after_training(digits):
     prune_globally(model, [MagnitudePruning(0.5)])
     train(model, digits, epochs=0.2, validate=False)
     assert sparsity(copy.deepcopy(model)).fraction == sparsity(model).fraction
-
-
-# ---- trained networks
-
-
-@pytest.fixture
-def networks(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "REPOSITORY", tmp_path)
-    return tmp_path / "build" / "networks"
-
-
-def test_trained_trains_once(digits, networks, monkeypatch, state_of, same_state):
-    recipe = {"width": 0.1, "epochs": 0.5, "seed": 7, "lr": 0.01}
-    first = trained(digits, **recipe)
-    (path,) = networks.glob("*.pth")
-    assert all(part in path.name for part in ("digits", "width0.1", "epochs0.5", "seed7"))
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_batches", lambda *_, **__: pytest.fail("trained again"))
-        assert same_state(state_of(first), state_of(trained(digits, **recipe)))
-    path.write_bytes(b"damaged")
-    assert same_state(state_of(first), state_of(trained(digits, **recipe)))
-
-
-def test_another_recipe_is_another_network(digits, networks):
-    for change in ({}, {"seed": 1}, {"lr": 0.02}, {"width": 0.15}):
-        trained(digits, **{"width": 0.1, "epochs": 0.2, "seed": 0} | change)
-    assert len(list(networks.glob("*.pth"))) == 4
-
-
-def test_a_changed_default_is_another_network(digits, networks, monkeypatch):
-    """The file's name holds the whole recipe: what was trained with an old default is not taken for the new one."""
-    recipe = {"width": 0.1, "epochs": 0.2}
-    trained(digits, **recipe)
-    monkeypatch.setitem(training.RECIPE, "momentum", 0.5)
-    trained(digits, **recipe)
-    monkeypatch.setattr(training, "default_rate", lambda data, batch_size: 0.01)
-    trained(digits, **recipe)
-    assert len(list(networks.glob("*.pth"))) == 3
-
-
-def test_pretrained_on_digits(digits):
-    model = load_pretrained(digits)
-    assert model.width == 1.0 and not model.training
-    assert evaluate(model, digits.val).accuracy > 0.9
-
-
-def test_the_shipped_checkpoint_says_what_it_is():
-    model = models.load_cifar_net()
-    assert model.width == 1.0
-    assert {"dataset", "seed", "epochs", "lr", "device", "torch", "test_accuracy", "val_accuracy"} <= model.facts.keys()
-    assert model.facts["dataset"] == "CIFAR-10" and model.facts["test_accuracy"] >= 0.915
