@@ -158,7 +158,7 @@ def outputs(*names):
 
 def figures():
     """Redraw images/ from the rows in results/, without training."""
-    call(PYTHON, "-m", "tools.figures")
+    call(PYTHON, "-m", "experiments.figures")
 
 
 def reproduce(*arguments):
@@ -173,9 +173,9 @@ def audit():
 
 def bench():
     """Measure training against the loop that most tutorials ship, the experiment runner, and a pruned network."""
-    call(PYTHON, "-m", "benchmarks.train_speed")
-    call(PYTHON, "-m", "benchmarks.sweep_speed")
-    call(PYTHON, "-m", "benchmarks.pruned_speed")
+    call(PYTHON, "-m", "experiments.benchmarks.train_speed")
+    call(PYTHON, "-m", "experiments.benchmarks.sweep_speed")
+    call(PYTHON, "-m", "experiments.benchmarks.pruned_speed")
 
 
 def lint():

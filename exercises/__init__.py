@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 
 import torch
-from scipy.stats import spearmanr, ttest_ind
+from scipy.stats import spearmanr, ttest_ind, ttest_rel
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -33,7 +33,6 @@ from helpers import (
     sparsity,
 )
 from helpers.data import Dataset, Split, is_whole
-from helpers.stats import paired_difference
 
 
 class Wrong(Exception):
@@ -293,8 +292,10 @@ def check_alone(answer: Sequence[float], model: nn.Module, sample: Split) -> str
     def same(k, gone):
         return abs(accuracies[k].item() - accuracy_without(gone)) < close
 
-    if not all(same(k, [k]) for k in (0, filters - 1, int(norms.argmax()))):
-        if (accuracies - dense).abs().max() < close:
+    looks_dense = (accuracies - dense).abs().max() < close
+    checked = range(filters) if looks_dense else (0, filters - 1, int(norms.argmax()))
+    if not all(same(k, [k]) for k in checked):
+        if looks_dense:
             raise Wrong("all are the dense accuracy: evaluate the copy that you pruned")
         if same(0, [0]) and same(filters - 1, slice(None)):
             raise Wrong(
@@ -486,9 +487,10 @@ def check_pairing(answer: Sequence[float], a: Sequence[float], b: Sequence[float
         answers = dict(zip(("paired", "unpaired"), map(_number, answer), strict=True))
     except (TypeError, ValueError):
         raise Wrong(f"two numbers are wanted, (paired, unpaired); this is {str(answer)[:60]}") from None
-    wanted = {"paired": 100 * paired_difference(a, b).margin}
-    independent = ttest_ind(a, b).confidence_interval()
-    wanted["unpaired"] = 50 * (independent.high - independent.low)
+    wanted = {}
+    for name, test in (("paired", ttest_rel), ("unpaired", ttest_ind)):
+        interval = test(a, b).confidence_interval()
+        wanted[name] = 50 * (interval.high - interval.low)
     right = {name: math.isclose(value, wanted[name], rel_tol=0.05) for name, value in answers.items()}
     if all(right.values()):
         as_seeds = (wanted["unpaired"] / wanted["paired"]) ** 2

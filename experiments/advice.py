@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from helpers.plots import time_shares
-from helpers.stats import mean_ci
+from experiments.figures import time_shares
+from experiments.stats import mean_ci
 
 TARGETS = {  # where the network is to run: (backend of the rows, the cost that counts there)
     "CPU, one image at a time": ("cpu", "time_share_1"),

@@ -1,12 +1,12 @@
 """What is measured: each grid lists configurations, and `experiments.runs` turns one of them into a row.
 
-`python -m helpers.sweeps NAME` runs a grid. Behind the figures of the README and of the notebooks.
+`python -m experiments NAME` runs a grid. Behind the figures of the README and of the notebooks.
 """
 
 from collections.abc import Iterable
 
+from experiments.runner import Grid
 from helpers import CifarNet, prunable_layers
-from helpers.sweeps import Grid
 
 from .runs import (
     BUILTIN,

@@ -217,7 +217,7 @@ def cut_and_finetune(configuration: dict, data: Dataset) -> dict:
     Methods: "width, uniform", "width, guided" (by a channel scan on validation images) and "from scratch" (the uniform
     one's sizes, new weights) for a `share` of the MACs; "depth" drops so many `blocks`, those without which validation
     accuracy stays highest; "width, equal MACs" is uniform and as large as "depth". Accuracies before are those of the
-    carried-over weights, and empty from scratch. How fast those of width 1.0 are says benchmarks/depth_width_speed.py.
+    carried-over weights, and empty from scratch. How fast those of width 1.0 are says experiments/benchmarks/depth_width_speed.py.
     """
     method, seed = configuration["method"], configuration["seed"]
     whole, row = _from_dense(configuration, data)

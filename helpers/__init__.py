@@ -1,6 +1,7 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, models -> training -> pruning -> surgery, metrics, checkpoints -> sweeps; plots draws what it is handed.
+Arrows run one way: data, models -> training -> pruning -> surgery, metrics, checkpoints, deploy; plots draws what it is handed.
+Nothing here imports `experiments`, where measurements are made and their rows drawn.
 """
 
 # isort: off

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import figures
 from experiments.grids import GRIDS
 from helpers import read_results
 from helpers.data import REPOSITORY
-from tools import figures
 
 RESULTS = REPOSITORY / "results"
 DRAWABLE = {name: sources for name, (sources, _) in figures.FIGURES.items() if not figures.lacking(name)}
@@ -16,12 +16,12 @@ DRAWABLE = {name: sources for name, (sources, _) in figures.FIGURES.items() if n
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    figures.main(images=folder)
+    figures.draw(images=folder)
     return folder
 
 
 def test_figures_are_byte_stable(drawn, tmp_path):
-    figures.main(images=tmp_path)
+    figures.draw(images=tmp_path)
     assert sorted(p.name for p in drawn.iterdir()) == sorted(f"{name}.png" for name in DRAWABLE)
     for path in drawn.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
@@ -37,7 +37,7 @@ def test_a_changed_row_changes_the_figure(drawn, tmp_path, name):
             shown = shown[shown.variant.isna() & (shown.until == rows.until.max())]
         rows.loc[shown.index[len(shown) // 2], ["accuracy_before", "test_accuracy", "test_accuracy_before"]] = 0.3
         rows.to_csv(tmp_path / f"{source}.csv", index=False)
-    figures.main(tmp_path, tmp_path / "images")
+    figures.draw(tmp_path, tmp_path / "images")
     assert (tmp_path / "images" / f"{name}.png").read_bytes() != (drawn / f"{name}.png").read_bytes()
 
 
@@ -47,7 +47,7 @@ def test_every_figure_is_committed(name):
 
 
 def test_missing_rows_are_said(tmp_path, capsys):
-    figures.main(tmp_path, tmp_path / "images")
+    figures.draw(tmp_path, tmp_path / "images")
     told = capsys.readouterr().out
     assert "sparsity_curve has 0 of 55 runs" in told and "depth_width has 0 of" in told
     assert not (tmp_path / "images" / "sparsity_curve.png").exists()
@@ -60,7 +60,7 @@ def test_points_are_means_of_rows():
     rows = pd.DataFrame(points, columns=["method", "target_sparsity", "seed"]).assign(steps=10, dataset="x")
     rows["achieved_sparsity"] = rows.target_sparsity
     rows["test_accuracy"], rows["test_accuracy_before"] = rng.uniform(size=(2, len(rows)))
-    ax = figures.plots.sparsity_curve(rows).axes[1]
+    ax = figures.sparsity_curve(rows).axes[1]
     drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in ax.containers}
     expected = rows[rows.method == "magnitude"].groupby("target_sparsity").test_accuracy.mean()
     assert drawn["magnitude"] == pytest.approx(expected.to_numpy())
@@ -69,7 +69,7 @@ def test_points_are_means_of_rows():
 def test_points_are_where_the_sparsity_was_reached():
     rows = pd.DataFrame({"method": "filters_l1", "target_sparsity": [0.5, 0.98] * 2, "achieved_sparsity": [0.5, 0.96] * 2})
     ax = figures.plots.plt.figure().add_subplot()
-    figures.plots.curves(ax, rows.assign(accuracy=[0.8, 0.2, 0.7, 0.3]), "accuracy", ["filters_l1"])
+    figures.curves(ax, rows.assign(accuracy=[0.8, 0.2, 0.7, 0.3]), "accuracy", ["filters_l1"])
     (bars,) = ax.containers
     assert bars.lines[0].get_xdata() == pytest.approx(-np.log([0.5, 0.04]))
     assert ax.get_xticks() == pytest.approx(-np.log([0.5, 0.02]))
@@ -92,7 +92,7 @@ def cut_rows():
 
 
 def cut_times():
-    """Rows as benchmarks/depth_width_speed.py writes them and pandas reads them, of invented networks."""
+    """Rows as experiments/benchmarks/depth_width_speed.py writes them and pandas reads them, of invented networks."""
     rng = np.random.default_rng(2)
     networks = [("dense", np.nan), *((method, names) for names in DROPPED.values() for method in ("depth", "width, equal MACs"))]
     points = [(*network, size, turn) for network in networks for size in (1, 256) for turn in range(7)]
@@ -103,7 +103,7 @@ def cut_times():
 
 def test_depth_against_width_shows_the_means():
     rows, times = cut_rows(), cut_times().sample(frac=1, random_state=0)
-    after, right, before = figures.plots.depth_vs_width(rows, times).axes
+    after, right, before = figures.depth_vs_width(rows, times).axes
     own = rows[rows.method == "width, uniform"].groupby("share").test_accuracy.mean()
     drawn = next(bars for bars in after.containers if bars.get_label() == "width: the same share of each layer")
     assert drawn.lines[0].get_ydata() == pytest.approx(own[::-1].to_numpy()) and len(before.containers) == 2
@@ -119,7 +119,7 @@ def test_depth_against_width_shows_the_means():
     assert len(right.containers) == len(shown)
     assert {text.get_text() for text in right.texts} == {"1 block fewer", "2 blocks fewer", "3 blocks fewer"}
     with pytest.raises(ValueError, match="times: have no network without a b c; measure them again"):
-        figures.plots.depth_vs_width(rows, times[times.dropped != "a b c"])
+        figures.depth_vs_width(rows, times[times.dropped != "a b c"])
 
 
 def test_the_front_holds_what_nothing_beats():
@@ -128,11 +128,11 @@ def test_the_front_holds_what_nothing_beats():
     rows = rows.assign(test_accuracy=[0.9, 0.8, 0.85, 0.7], time_share_1=[1, 0.5, 1, 0.8], time_share_256=[1, 0.5, 1, 0.8])
     rows = rows.assign(zipped_bytes=[100, 50, 20, 60], macs=[100, 25, 100, 50], seed=0, threads=1, dataset="x", width=1.0)
     rows = rows.assign(target_sparsity=[np.nan, np.nan, 0.9, np.nan], latency_ms_1=2.0, latency_ms_256=200.0)
-    axes = figures.plots.pareto(rows).axes
+    axes = figures.pareto(rows).axes
     fronts = [ax.lines[-1].get_ydata().tolist() for ax in axes]
     assert fronts == [[0.8, 0.9], [0.8, 0.9], [0.85, 0.9], [0.8, 0.9]]
     rows.loc[rows.network == "masked", "test_accuracy"] = 0.3  # would squeeze all others
-    for ax in figures.plots.pareto(rows).axes:
+    for ax in figures.pareto(rows).axes:
         assert ax.get_ylim()[0] == pytest.approx(0.68) and "↓ 90% masked: 30.0%" in {text.get_text() for text in ax.texts}
 
 
@@ -150,7 +150,7 @@ def test_curves_during_training_are_means_of_rows():
     looks = rng.uniform(size=(len(rows), 3)).round(4)
     rows["curve"] = [" ".join(f"{step}:{value}" for step, value in zip((0, 0, 9), own, strict=True)) for own in looks]
     rows = rows.assign(dataset="x", curve_images=5, test_accuracy=rng.uniform(size=len(rows)), steps=10, until=0.6)
-    whole, right, left, _ = figures.plots.gradual_pruning(rows).axes
+    whole, right, left, _ = figures.gradual_pruning(rows).axes
     assert right.get_title() == "final sparsity 95%"
     dense, one, eight = left.get_legend().get_texts()
     assert dense.get_text().startswith(f"dense: {rows[rows.method == 'dense'].test_accuracy.mean():.1%} ±")
@@ -172,7 +172,7 @@ def test_gradual_against_instant_shows_means_and_each_seed():
     rows = rows.assign(method=np.where(rows.schedule == "none", "dense", "magnitude"), achieved_sparsity=rows.target_sparsity)
     rows["test_accuracy"] = rng.uniform(size=len(rows))
     others = pd.concat([rows.assign(until=0.3), rows.assign(variant="no shuffling")]).assign(test_accuracy=7.0)  # must not show
-    whole, fine, coarse = figures.plots.gradual_vs_instant(pd.concat([others, rows])).axes
+    whole, fine, coarse = figures.gradual_vs_instant(pd.concat([others, rows])).axes
     by_arm = rows.pivot(index=["target_sparsity", "seed"], columns="schedule", values="test_accuracy")
     drawn = [bars.lines[0].get_ydata() for bars in whole.containers]
     assert [list(y) for y in drawn] == [pytest.approx(by_arm[name].drop(0.0).groupby("target_sparsity").mean()) for name in names]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from benchmarks.depth_width_speed import SHAPE, networks_of
 from experiments import runs
+from experiments.benchmarks.depth_width_speed import SHAPE, networks_of
 from experiments.grids import GRIDS, RATES
+from experiments.runner import COLUMNS, run_one
 from helpers import CifarNet, evaluate, load_dataset, prunable_layers, read_results, seed_everything
 from helpers.metrics import count_macs
-from helpers.sweeps import COLUMNS, run_one
 
 PILOTS = {0.5: "gradual_pilot", 1.0: "gradual_pilot_wide"}  # by width
 CHOSEN = {*PILOTS.values(), "gradual_checks", "pilot"}  # grids in which rates, or the length, are part of the question

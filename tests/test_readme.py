@@ -7,13 +7,13 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 import tasks
-from benchmarks.pruned_speed import speed_ups
+from experiments import figures
+from experiments.benchmarks.pruned_speed import speed_ups
+from experiments.figures import time_shares
 from experiments.grids import GRIDS, LEVELS
+from experiments.stats import mean_ci, paired_difference
 from helpers import load_cifar_net, read_results
 from helpers.data import REPOSITORY
-from helpers.plots import time_shares
-from helpers.stats import mean_ci, paired_difference
-from tools import figures
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 TOLD = README + (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 import tasks
+from experiments.runner import Grid, sweep
 from helpers.data import REPOSITORY
-from helpers.sweeps import Grid, sweep
 from tools import audit, notebooks
 
 

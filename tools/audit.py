@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from experiments.grids import GRIDS
+from experiments.runner import Grid, default_out, read_rows, run_one
 from helpers import load_dataset
-from helpers.sweeps import Grid, default_out, read_rows, run_one
 from helpers.training import describe_device, pick_device
 
 TOLERANCE = 0.005

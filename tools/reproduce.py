@@ -7,10 +7,11 @@ Stopped at any moment, the same command goes on.
 
 import sys
 
+from experiments import figures
+from experiments.__main__ import cli
 from experiments.grids import GRIDS
+from experiments.runner import default_out, estimate, read_rows
 from helpers.data import REPOSITORY
-from helpers.sweeps import cli, default_out, estimate, read_rows
-from tools import figures
 
 TARGET = REPOSITORY / "build" / "reproduced"
 
@@ -21,8 +22,8 @@ def main(arguments: list[str]) -> None:
         count = len(grid.everything)
         print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
     for name in GRIDS:
-        cli(GRIDS, [name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
-    figures.main(TARGET / "results", TARGET / "images")
+        cli([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
+    figures.draw(TARGET / "results", TARGET / "images")
 
 
 if __name__ == "__main__":

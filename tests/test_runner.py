@@ -14,11 +14,11 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import runs
+from experiments import __main__ as command_line
+from experiments import runner, runs
 from experiments.grids import GRIDS
-from helpers import sweeps
+from experiments.runner import Grid, ResultsError, read_rows, sweep
 from helpers.data import REPOSITORY
-from helpers.sweeps import Grid, ResultsError, read_rows, sweep
 from tools.audit import audit
 
 
@@ -86,7 +86,7 @@ def test_complete_file_runs_nothing(tmp_path, reference, monkeypatch):
     out = tmp_path / "tiny.csv"
     sweep(TINY, out, seeds=1)
     before = out.read_bytes()
-    monkeypatch.setattr(sweeps, "run_one", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(runner, "run_one", lambda *_: pytest.fail("ran again"))
     assert sweep(TINY, out, seeds=1) == 0 and out.read_bytes() == before
 
 
@@ -97,8 +97,8 @@ def test_complete_file_runs_nothing(tmp_path, reference, monkeypatch):
 ZYGOTE = """
 import os, signal, sys, time
 sys.path.insert(0, {tests!r})
-import test_sweeps
-from helpers import sweeps
+import test_runner
+from experiments import runner
 
 def half(path, content):
     with open(path, "ab") as file:
@@ -110,13 +110,13 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         if how == "mid-write":
-            share, real = int(amount), sweeps._append
+            share, real = int(amount), runner._append
             left = [share % 4]  # so many whole rows first
             def torn(path, content):
                 left[0] -= 1
                 (half if left[0] < 0 else real)(path, content)
-            sweeps._append = torn
-        sweeps.sweep(test_sweeps.TINY, out)
+            runner._append = torn
+        runner.sweep(test_runner.TINY, out)
         os._exit(0)
     if how == "after":
         time.sleep(float(amount))
@@ -166,7 +166,7 @@ def test_torn_last_line_is_repaired(tmp_path_factory, share, lines):
     whole = [HEADER, *(f"{k}," * (len(TINY.columns) - 1) + f"{k}\n" for k in range(3))][: lines + 1]
     last = whole[-1]
     out.write_text("".join(whole[:-1]) + last[: max(1, int(share * len(last)))].rstrip("\n"), encoding="utf-8")
-    sweeps._repair(out, HEADER.encode())
+    runner._repair(out, HEADER.encode())
     assert out.read_text(encoding="utf-8") == "".join(whole[:-1])
 
 
@@ -263,7 +263,7 @@ def test_a_run_has_one_thread_and_leaves_the_others_to_its_caller(fails):
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(3)
     try:
-        for call in (sweeps.run_one, sweeps._prepare):
+        for call in (runner.run_one, runner._prepare):
             with pytest.raises(RuntimeError, match="diverged") if fails else nullcontext():
                 call(work, {}, "digits")
             assert torch.get_num_threads() == 3
@@ -289,8 +289,10 @@ def test_dask_cluster_survives_a_killed_worker(tmp_path, reference):
 
     out = tmp_path / "dask.csv"
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        code = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); import test_sweeps; from helpers import sweeps; "
-        code += f"sweeps.sweep(test_sweeps.TINY, {str(out)!r}, scheduler={cluster.scheduler_address!r})"
+        code = (
+            f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); import test_runner; from experiments import runner; "
+        )
+        code += f"runner.sweep(test_runner.TINY, {str(out)!r}, scheduler={cluster.scheduler_address!r})"
         with Client(cluster) as client:
             client.run(lambda folder: sys.path.insert(0, folder), str(REPOSITORY / "tests"))
             workers = client.run(os.getpid)
@@ -309,23 +311,23 @@ def test_dask_cluster_survives_a_killed_worker(tmp_path, reference):
 
 def command(*arguments):
     environment = os.environ | {"PRUNING_DATA": "digits", "TQDM_DISABLE": "1"}
-    run = [sys.executable, "-m", "helpers.sweeps", *map(str, arguments)]
+    run = [sys.executable, "-m", "experiments", *map(str, arguments)]
     return subprocess.run(run, capture_output=True, text=True, cwd=REPOSITORY, env=environment, timeout=300)
 
 
 def test_command_lists_and_plans(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PRUNING_DATA", "digits")
-    sweeps.main(GRIDS, ["--list"])
+    command_line.main(["--list"])
     shown = capsys.readouterr().out
     assert all(name in shown for name in GRIDS)
     out = tmp_path / "tiny.csv"
     monkeypatch.setitem(GRIDS, "tiny", TINY)
-    sweeps.main(GRIDS, ["tiny", "--dry-run", "--out", str(out)])
+    command_line.main(["tiny", "--dry-run", "--out", str(out)])
     shown = capsys.readouterr().out
     assert shown.count("method=") == 12 and "no finished rows" in shown and not out.exists()
-    sweeps.main(GRIDS, ["tiny", "--seeds", "1", "--jobs", "1", "--out", str(out)])
+    command_line.main(["tiny", "--seeds", "1", "--jobs", "1", "--out", str(out)])
     assert "6 runs added" in capsys.readouterr().out
-    sweeps.main(GRIDS, ["tiny", "--dry-run", "--out", str(out)])
+    command_line.main(["tiny", "--dry-run", "--out", str(out)])
     shown = capsys.readouterr().out
     assert shown.count("method=") == 6 and "about 1 minutes" in shown
 
@@ -344,8 +346,8 @@ def test_command_says_errors_in_one_line(tmp_path):
 
 def test_digits_never_go_to_the_committed_results():
     for name in GRIDS:
-        assert sweeps.default_out(name, "cifar10") == REPOSITORY / "results" / f"{name}.csv"
-        assert sweeps.default_out(name, "digits").is_relative_to(REPOSITORY / "build")
+        assert runner.default_out(name, "cifar10") == REPOSITORY / "results" / f"{name}.csv"
+        assert runner.default_out(name, "digits").is_relative_to(REPOSITORY / "build")
 
 
 def test_audit_notices_a_changed_row(tmp_path, capsys):
@@ -355,6 +357,6 @@ def test_audit_notices_a_changed_row(tmp_path, capsys):
     rows = read_rows(out)
     for row in rows:
         row["test_accuracy"] = f"{float(row['test_accuracy']) + 0.006:.6f}"
-    out.write_bytes(b"".join(map(sweeps._line, [TINY.columns, *(row.values() for row in rows)])))
+    out.write_bytes(b"".join(map(runner._line, [TINY.columns, *(row.values() for row in rows)])))
     assert not audit(out, TINY, "digits")
     assert "FAIL tiny.csv" in capsys.readouterr().out

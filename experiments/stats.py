@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .data import check
+from helpers.data import check
 
 
 class Estimate(NamedTuple):

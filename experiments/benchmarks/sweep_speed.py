@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.grids import GRIDS
+from experiments.runner import Grid, read_rows, sweep
 from helpers import load_dataset, output_path
 from helpers.data import replacing
-from helpers.sweeps import Grid, read_rows, sweep
 from helpers.training import describe_device, pick_device
 
 RUNS, EPOCHS = 4, 0.25

@@ -1,15 +1,13 @@
-"""Grids of real trainings that survive anything: `python -m helpers.sweeps NAME --seeds N --jobs J`.
+"""Grids of real trainings that survive anything: `python -m experiments NAME --seeds N --jobs J`.
 
 A grid (`experiments.grids`) lists configurations; a run takes one and returns one row. The parent appends each row as its
 run finishes, so that a killed sweep loses at most the runs in flight, and the same command starts again where it stopped.
 """
 
-import argparse
 import csv
 import io
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,8 +20,8 @@ from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
-from .data import REPOSITORY, DataError, Dataset, check, load_dataset
-from .training import describe_device, pick_device
+from helpers.data import REPOSITORY, Dataset, check, load_dataset
+from helpers.training import describe_device, pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
@@ -77,7 +75,9 @@ def read_rows(path: str | os.PathLike, columns: Iterable[str] | None = None) -> 
     path = Path(path)
     lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     if lines.pop() != b"":
-        raise ResultsError(f"{path}, line {len(lines) + 1}: not complete; start its sweep again to repair it")
+        raise ResultsError(
+            f"{path}, line {len(lines) + 1}: not complete; if this file is a sweep's, start the sweep again to repair it"
+        )
     rows, header = [], None
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
@@ -135,7 +135,7 @@ def _only_writer(path: Path) -> Iterator[None]:
 # ---- the sweep
 
 
-_data = cache(load_dataset)
+cached_data = cache(load_dataset)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def _one_thread() -> Iterator[None]:
 
 def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: str) -> dict:
     """The row of one configuration, with the columns that every run has."""
-    data, start = _data(dataset), time.perf_counter()
+    data, start = cached_data(dataset), time.perf_counter()
     with _one_thread():
         row = {"precision": "fp32"} | run(configuration, data)
     return row | {
@@ -164,10 +164,10 @@ def run_one(run: Callable[[dict, Dataset], dict], configuration: dict, dataset: 
 
 def _prepare(prepare: Callable[[dict, Dataset], str], configuration: dict, dataset: str) -> tuple[dict, str]:
     with _one_thread():
-        return configuration, prepare(configuration, _data(dataset))
+        return configuration, prepare(configuration, cached_data(dataset))
 
 
-def _remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:
+def remaining(configurations: list[dict], rows: list[dict[str, str]], label: str, path: Path) -> list[dict]:
     """The configurations that no row holds yet; refuses a file that holds a run twice."""
     names = sorted(configurations[0])
     seen: dict[tuple, int] = {}
@@ -212,11 +212,11 @@ def sweep(
     seeds = grid.seeds if seeds is None else seeds
     for name, value in (("jobs", jobs), ("seeds", seeds)):
         check(value >= 1, name, value, "1 or more")
-    out, label, configurations = Path(out), _data(dataset).label, grid.configurations(range(seeds))
+    out, label, configurations = Path(out), cached_data(dataset).label, grid.configurations(range(seeds))
     header = _line(grid.columns)
     with _only_writer(out), _backend(scheduler, jobs) as parallel:
         _repair(out, header)
-        todo = _remaining(configurations, rows := read_rows(out, grid.columns), label, out)
+        todo = remaining(configurations, rows := read_rows(out, grid.columns), label, out)
         if not todo:
             return 0
         shared = {(c["width"], c["seed"]): c for c in todo}.values() if grid.prepare else ()
@@ -263,55 +263,3 @@ def estimate(todo: int, rows: list[dict[str, str]], jobs: int) -> str:
 def default_out(name: str, dataset: str) -> Path:
     """results/NAME.csv for CIFAR-10; digits never go there."""
     return REPOSITORY / ("results" if dataset == "cifar10" else "build/results") / f"{name}.csv"
-
-
-def main(grids: dict[str, Grid], arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.sweeps", description="Run a grid of trainings, or what is left of it."
-    )
-    parser.add_argument("name", nargs="?", choices=grids, help="the grid")
-    parser.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (default: the grid's own number)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="local processes, one thread each (default: all cores)")
-    parser.add_argument("--scheduler", help="address of a Dask cluster, tcp://…")
-    parser.add_argument("--out", type=Path, help="results file (default: results/NAME.csv on CIFAR-10, build/results/ on digits)")
-    parser.add_argument("--dry-run", action="store_true", help="list what would run, and how long it would take")
-    parser.add_argument("--list", action="store_true", help="name the grids")
-    options = parser.parse_args(arguments)
-    if options.list:
-        for name, grid in grids.items():
-            print(f"{name:<24} {len(grid.everything):>4} runs  {grid.configurations.__doc__.strip()}")
-        return
-    if not options.name:
-        parser.error("name a grid (--list shows them)")
-    for name, value in (("--seeds", options.seeds), ("--jobs", options.jobs)):
-        if value is not None and value < 1:
-            parser.error(f"{name} {value}: must be 1 or more")
-    dataset = load_dataset().name
-    grid, out = grids[options.name], options.out or default_out(options.name, dataset)
-    if options.dry_run:
-        rows = read_rows(out, grid.columns)
-        todo = _remaining(grid.configurations(range(options.seeds or grid.seeds)), rows, _data(dataset).label, out)
-        for configuration in todo:
-            print("  ".join(f"{name}={value}" for name, value in configuration.items()))
-        time_left = estimate(len(todo), rows, options.jobs)
-        print(f"{len(todo)} runs, {time_left} with {options.jobs} jobs, once the dense networks are trained")
-        return
-    count = sweep(grid, out, dataset=dataset, seeds=options.seeds, jobs=options.jobs, scheduler=options.scheduler)
-    print(f"{out.name}: {count} runs added" if count else f"{out.name}: complete, nothing to run")
-
-
-def cli(grids: dict[str, Grid], arguments: list[str] | None = None) -> None:
-    """`main`, with expected errors as one line each."""
-    try:
-        main(grids, arguments)
-    except (ResultsError, DataError, ValueError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
-
-
-if __name__ == "__main__":
-    from experiments.grids import GRIDS
-    from helpers import sweeps  # workers import this module by its name, not as __main__
-
-    sweeps.cli(GRIDS)
