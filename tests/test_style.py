@@ -145,7 +145,7 @@ def fair(card: int, seconds: float, cpu_seconds: float) -> bool:
 
 
 def test_cards_tell_the_time_that_was_measured():
-    """Against the rows of experiments/benchmarks/notebook_seconds.py; nothing is timed here."""
+    """Against the rows of tools/notebook_seconds.py; nothing is timed here."""
     rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")
     rows = rows[rows.dataset.str.startswith("CIFAR-10")]
     assert set(rows.notebook) == set(cards())

@@ -1,6 +1,6 @@
 """How long each notebook runs at the live budget, one after the other: what the cards and WORKSHOP.md say in minutes.
 
-`python -m experiments.benchmarks.notebook_seconds [01 02 …] [--out results/notebook_seconds.csv]`, on the data set of PRUNING_DATA. Without
+`python -m tools.notebook_seconds [01 02 …] [--out results/notebook_seconds.csv]`, on the data set of PRUNING_DATA. Without
 `--out` rows go to build/results/. A row of the same notebook, data set and machine is replaced. Measure on a machine that does
 nothing else: where `seconds` is much more than `cpu_seconds` divided by the cores that a notebook keeps busy, something else ran.
 """
