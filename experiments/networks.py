@@ -15,8 +15,9 @@ from torch import nn
 
 from helpers.checkpoints import CheckpointError, load_cifar_net, save_network, trained
 from helpers.data import REPOSITORY, Dataset, load_dataset
+from helpers.devices import describe_device, pick_device, pick_precision, seed_everything
 from helpers.models import CifarNet
-from helpers.training import describe_device, evaluate, pick_device, pick_precision, seed_everything, train
+from helpers.training import evaluate, train
 
 FOLDER = REPOSITORY / "results" / "networks"
 INDEX = REPOSITORY / "results" / "networks.csv"

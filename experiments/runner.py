@@ -21,7 +21,7 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from helpers.data import REPOSITORY, Dataset, check, load_dataset
-from helpers.training import describe_device, pick_device
+from helpers.devices import describe_device, pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",

@@ -15,6 +15,7 @@ from torch.nn.utils import prune
 from experiments.networks import dense_network, fingerprint
 from helpers.checkpoints import load_network, save_network
 from helpers.data import REPOSITORY, Dataset, Split
+from helpers.devices import autocast, eval_mode, pick_device, seed_everything, to_float
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.pruning import (
@@ -35,7 +36,7 @@ from helpers.pruning import (
 )
 from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
-from helpers.training import History, autocast, eval_mode, evaluate, pick_device, seed_everything, steps_in, to_float, train
+from helpers.training import History, evaluate, steps_in, train
 
 DEPLOYED_SEEDS = 3
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake

@@ -1,6 +1,6 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, models -> training -> pruning -> surgery, metrics, checkpoints, deploy; plots draws what it is handed.
+Arrows run one way: data, devices, models -> training -> pruning -> surgery, metrics, checkpoints, deploy; plots draws what it is handed.
 Nothing here imports `experiments`, where measurements are made and their rows drawn.
 """
 
@@ -24,5 +24,6 @@ from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
 from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
-from .training import Evaluation, History, evaluate, predict, recalibrate, seed_everything, train
+from .devices import seed_everything
+from .training import Evaluation, History, evaluate, predict, recalibrate, train
 # isort: on

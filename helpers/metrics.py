@@ -16,8 +16,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Split, check, check_whole
+from .devices import autocast, eval_mode
 from .pruning import make_permanent, up_to_date
-from .training import autocast, eval_mode, evaluate
+from .training import evaluate
 
 IMAGE = (3, 32, 32)
 DRIFT = 0.05  # share by which a network's latency changes between two measurements

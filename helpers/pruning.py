@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
 from .data import Dataset, Split, check, check_whole, is_whole
-from .training import autocast, eval_mode, evaluate, to_float
+from .devices import autocast, eval_mode, to_float
+from .training import evaluate
 
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
 Target = tuple[nn.Module, str]  # a module and the name of one of its parameters

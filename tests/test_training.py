@@ -14,6 +14,7 @@ from helpers import (
     CifarNet,
     MagnitudePruning,
     Split,
+    devices,
     evaluate,
     load_pretrained,
     models,
@@ -27,7 +28,7 @@ from helpers import (
     train,
     training,
 )
-from helpers.training import to_float
+from helpers.devices import to_float
 
 
 def fresh(width=0.1, seed=0):
@@ -169,11 +170,11 @@ def test_bf16_only_where_native(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    assert training.pick_precision("cpu") == expected
+    assert devices.pick_precision("cpu") == expected
 
 
 def test_a_gpu_of_apple_is_not_called_a_processor():
-    assert "mps" in training.describe_device("mps") and "cores" in training.describe_device("cpu")
+    assert "mps" in devices.describe_device("mps") and "cores" in devices.describe_device("cpu")
 
 
 # ---- evaluate

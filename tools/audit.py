@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.grids import GRIDS
 from experiments.runner import Grid, default_out, read_rows, run_one
 from helpers import load_dataset
-from helpers.training import describe_device, pick_device
+from helpers.devices import describe_device, pick_device
 
 TOLERANCE = 0.005
 

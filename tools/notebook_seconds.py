@@ -14,7 +14,7 @@ import pandas as pd
 
 from helpers import load_dataset
 from helpers.data import replacing
-from helpers.training import describe_device, pick_device
+from helpers.devices import describe_device, pick_device
 from tools.notebooks import NOTEBOOKS, REPOSITORY, execute
 
 OUT = REPOSITORY / "build" / "results" / "notebook_seconds.csv"

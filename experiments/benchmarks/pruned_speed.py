@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from helpers import CifarNet, count_macs, latencies, load_dataset, output_path, prune_channels, shrink
 from helpers.data import replacing
-from helpers.training import describe_device, pick_device, pick_precision
+from helpers.devices import describe_device, pick_device, pick_precision
 
 TURNS, BATCHES, WHOLE = 3, (1, 256), "forward pass"
 TARGET = 0.7  # the share of the MAC reduction that is to show as speed-up at batch 256

@@ -14,7 +14,7 @@ from experiments.grids import GRIDS
 from experiments.runner import Grid, read_rows, sweep
 from helpers import load_dataset, output_path
 from helpers.data import replacing
-from helpers.training import describe_device, pick_device
+from helpers.devices import describe_device, pick_device
 
 RUNS, EPOCHS = 4, 0.25
 

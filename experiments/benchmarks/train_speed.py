@@ -17,8 +17,8 @@ from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizon
 
 from helpers import CifarNet, count_macs, evaluate, load_dataset, output_path, seed_everything, train
 from helpers.data import replacing
+from helpers.devices import describe_device, pick_device, pick_precision
 from helpers.models import CIFAR10_MEAN, CIFAR10_STD
-from helpers.training import describe_device, pick_device, pick_precision
 
 TARGET = 0.78
 EPOCHS = 1.75  # of the schedule with which helpers.train passes the target
