@@ -106,7 +106,7 @@ def read_results(name: str) -> pd.DataFrame:
     """The committed rows `results/NAME.csv`, one row a run; a DataError where there are none."""
     path = REPOSITORY / "results" / f"{name}.csv"
     if not path.exists():
-        raise DataError(f"{path}: no such rows; CONTRIBUTING.md says how rows are measured")
+        raise DataError(f"{path}: no such rows; docs/CONTRIBUTING.md says how rows are measured")
     return pd.read_csv(path)
 
 

@@ -16,9 +16,9 @@ from helpers import CifarNet, count_macs, load_cifar_net, read_results
 from helpers.data import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-TOLD = README + (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TOLD = README + (REPOSITORY / "docs" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RANKED = {"magnitude": " by magnitude", "taylor": " by Taylor scores", "gradient": " by gradients alone", "random": " at random"}
-DOCUMENTS = list(REPOSITORY.glob("*.md"))
+DOCUMENTS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
 
 
 def claims():

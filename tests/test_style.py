@@ -18,12 +18,13 @@ import nbformat
 import pandas as pd
 import pytest
 
-from experiments.figures import FIGURES
+from experiments import figures
 from helpers import plots
 from helpers.data import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
-PAGES = NOTEBOOKS + sorted((REPOSITORY / "notebooks" / "solutions").glob("[0-9]*.ipynb")) + sorted(REPOSITORY.glob("*.md"))
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = NOTEBOOKS + sorted((REPOSITORY / "notebooks" / "solutions").glob("[0-9]*.ipynb")) + DOCUMENTS
 
 
 def read(path: Path):
@@ -42,8 +43,9 @@ ARGUMENTS = {"fontsize", "size", "labelsize", "titlesize", "title_fontsize", "le
 
 
 def font_sizes() -> dict[str, list[float]]:
-    """For each function of helpers.plots the font sizes, in points, that it names; its own and those of functions it calls."""
-    functions = {node.name: node for node in ast.parse(text_of(plots.__file__)).body if isinstance(node, ast.FunctionDef)}
+    """For each function that draws the font sizes, in points, that it names; its own and those of functions it calls."""
+    nodes = [node for module in (plots, figures) for node in ast.parse(text_of(module.__file__)).body]
+    functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
 
     def of(name):
         found = []
@@ -84,7 +86,7 @@ def committed_figures():
                 if "image/png" in output.get("data", {}):
                     yield f"{path.stem}: {output.metadata['image/png']['alt']}", names, output.data["image/png"]
     for path in sorted((REPOSITORY / "images").glob("*.png")):
-        yield path.name, {FIGURES[path.stem][1].__name__}, path.read_bytes()
+        yield path.name, {figures.FIGURES[path.stem][1].__name__}, path.read_bytes()
 
 
 def test_text_in_figures_can_be_read():
@@ -126,7 +128,7 @@ def test_the_readme_tells_the_same_times_as_the_cards():
 
 def test_the_workshop_schedules_tell_the_same_times_as_the_cards():
     times = cards()
-    lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", text_of("WORKSHOP.md"), re.MULTILINE)
+    lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", text_of("docs/WORKSHOP.md"), re.MULTILINE)
     assert len(lines) > 15
     for teaching, running, text in lines:
         told = sum(times[stem] for stem in set(re.findall(r"notebooks/(\d\d_\w+)\.ipynb", text)))
@@ -231,7 +233,7 @@ def test_every_address_answers():
     assert refused == {}
 
 
-@pytest.mark.parametrize("page", sorted(REPOSITORY.glob("*.md")), ids=lambda path: path.name)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: path.name)
 def test_one_title_and_headings_in_order(page):
     text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     depths = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
@@ -250,11 +252,11 @@ def test_conda_and_binder_install_what_pip_does():
 
 def test_the_glossary_shows_every_term_somewhere():
     """test_every_link_resolves sees to it that the sections exist."""
-    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", text_of("GLOSSARY.md"), re.MULTILINE)
+    rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (.+?) \|$", text_of("docs/GLOSSARY.md"), re.MULTILINE)
     terms = [term.lower() for term, *_ in rows]
     assert 12 <= len(terms) == len(set(terms)) <= 20
-    assert all(re.search(r"\]\(notebooks/\d\d_\w+\.ipynb#[^)]+\)", place) for *_, place in rows)
-    assert "(GLOSSARY.md)" in text_of("README.md")
+    assert all(re.search(r"\]\(\.\./notebooks/\d\d_\w+\.ipynb#[^)]+\)", place) for *_, place in rows)
+    assert "(docs/GLOSSARY.md)" in text_of("README.md")
 
 
 def test_broken_links_would_be_noticed():

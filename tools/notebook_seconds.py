@@ -1,4 +1,4 @@
-"""How long each notebook runs at the live budget, one after the other: what the cards and WORKSHOP.md say in minutes.
+"""How long each notebook runs at the live budget, one after the other: what the cards and docs/WORKSHOP.md say in minutes.
 
 `python -m tools.notebook_seconds [01 02 …] [--out results/notebook_seconds.csv]`, on the data set of PRUNING_DATA. Without
 `--out` rows go to build/results/. A row of the same notebook, data set and machine is replaced. Measure on a machine that does
