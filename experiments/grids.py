@@ -22,6 +22,7 @@ from .runs import (
     finetune_and_correct,
     prepare_dense,
     prune_and_finetune,
+    prune_and_recalibrate,
     train_and_prune,
 )
 
@@ -98,6 +99,22 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
         for seed in seeds
         for layer in prunable_layers(CifarNet(0.1))
         for level in (0.2, 0.4, 0.6, 0.8, 0.9)
+    ]
+
+
+def recalibration(seeds: Iterable[int]) -> list[dict]:
+    """BatchNorm's statistics measured anew from plain and from augmented images, dense and pruned, without fine-tuning."""
+    common = {"model": "CifarNet", "width": 0.5, "schedule": "one_shot"}
+    prunings = [
+        ("dense", "global", 0.0),
+        *(("magnitude", "global", level) for level in (0.5, 0.8, 0.9, 0.95)),
+        ("filters_l1", "layer", 0.2),
+    ]
+    return [
+        common | {"method": method, "scope": scope, "target_sparsity": level, "images": images, "seed": seed}
+        for seed in seeds
+        for method, scope, level in prunings
+        for images in ("none", "plain", "augmented")
     ]
 
 
@@ -264,6 +281,7 @@ GRIDS = {
     "builtin_methods": Grid(builtin_methods, prune_and_finetune, prepare_dense),
     "criteria": Grid(criteria, prune_and_finetune, prepare_dense, ("epochs", "test_accuracy_before", "prune_seconds")),
     "constant_channels": Grid(constant_channels, finetune_and_correct, prepare_dense, CONSTANTS),
+    "recalibration": Grid(recalibration, prune_and_recalibrate, prepare_dense, ("images",)),
     "sensitivity": Grid(sensitivity, prune_and_finetune, prepare_dense, ("layer",)),
     "by_hand": Grid(by_hand, cut_by_hand, extra=("epochs", "dense_epochs", "dense_lr", "parameters")),
     "depth_width": Grid(depth_width, cut_and_finetune, prepare_dense, CUT),

@@ -36,7 +36,7 @@ from helpers.pruning import (
 )
 from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
-from helpers.training import History, evaluate, steps_in, train
+from helpers.training import History, evaluate, recalibrate, steps_in, train
 
 DEPLOYED_SEEDS = 3
 CONFOUND_SEEDS = 5  # seeds and sparsities at which networks are also read in training mode, a mistake
@@ -154,6 +154,15 @@ def prune_and_finetune(configuration: dict, data: Dataset) -> dict:
     The method "dense" prunes nothing and is trained as long.
     """
     return _pruned_and_finetuned(configuration, data)[1]
+
+
+def prune_and_recalibrate(configuration: dict, data: Dataset) -> dict:
+    """Prune the seed's dense network, measure BatchNorm's statistics anew from `images` (or leave the old ones), and evaluate."""
+    model, row = _from_dense(configuration, data)
+    prune_as_told(model, configuration, data)
+    if configuration["images"] != "none":
+        recalibrate(model, data, augment=configuration["images"] == "augmented")
+    return row | _after(model, data, History()) | {"lr": "", "accuracy_before": ""}
 
 
 def finetune_and_correct(configuration: dict, data: Dataset) -> dict:

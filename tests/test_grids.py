@@ -39,7 +39,7 @@ def test_every_arm_has_the_same_recipe_and_seeds(name):
         if c.get("epochs") == 0:
             continue  # nothing is trained
         arm = tuple(c.get(k) for k in ("width", "method", "scope", "schedule", "until", "variant", "target_sparsity", "share",
-                                       "blocks", "layer", "source", "precision"))  # fmt: skip
+                                       "blocks", "layer", "source", "precision", "images"))  # fmt: skip
         arms.setdefault((arm, recipe(c) if name in CHOSEN else None), set()).add(c["seed"])
         if "from scratch" in c["method"] or c.get("variant") == "re-initialised":
             assert c["lr"] == (0.05 if name == "by_hand" else 0.4) and c["epochs"] == (1 if name == "by_hand" else 11)
@@ -90,6 +90,7 @@ RUNS = {
     "filters": ("criteria", {"method": "filters_l1", "target_sparsity": 0.5}),
     "amounts from a scan": ("criteria", {"scope": "sensitivity", "target_sparsity": 0.8}),
     "constants": ("constant_channels", {"method": "magnitude"}),
+    "recalibrated": ("recalibration", {"images": "augmented", "target_sparsity": 0.9}),
     "one layer alone": ("sensitivity", {"layer": "conv1", "target_sparsity": 0.8}),
     "a built-in method": ("builtin_methods", {"method": "random_structured_dim1", "target_sparsity": 0.5}),
     "gradual": ("gradual_pruning", {"schedule": "equal_steps_8", "target_sparsity": 0.9}),
