@@ -18,8 +18,8 @@ from torch.nn.utils import prune
 
 from .data import REPOSITORY, Dataset, check, replacing
 from .devices import seed_everything
+from .masks import masked_parameter, prunable_layers, sparsity, up_to_date
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, fit_sizes
-from .pruning import masked_parameter, prunable_layers, sparsity, up_to_date
 from .training import RECIPE, default_batch_size, default_rate, train
 
 FORMAT, VERSION = "pruning-notebooks/network", 1

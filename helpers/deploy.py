@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from .checkpoints import CheckpointError
 from .data import Split, replacing
+from .masks import make_permanent, up_to_date
 from .metrics import IMAGE, Latency, by_turns
-from .pruning import make_permanent, up_to_date
 
 INPUT = "images"
 

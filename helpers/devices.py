@@ -73,9 +73,8 @@ def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.to(device)
         yield
     finally:
-        if home != device:
-            model.to(home)
-            refresh_masked(model)
+        model.to(home)
+        refresh_masked(model)
 
 
 def refresh_masked(model: nn.Module) -> None:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Split, check, check_whole
 from .devices import autocast, eval_mode
-from .pruning import make_permanent, up_to_date
+from .masks import make_permanent, up_to_date
 from .training import evaluate
 
 IMAGE = (3, 32, 32)

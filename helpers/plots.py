@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 from torch import Tensor
 
+from .masks import SparsityReport
 from .metrics import Measurement
-from .pruning import SparsityReport
 
 plt.style.use("petroff10")  # colour-blind safe (Petroff 2021, arXiv:2107.02270)
 plt.rcParams.update({

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from .criteria import Criterion, MagnitudePruning, check_fraction
 from .data import Dataset, check, check_whole, is_whole
-from .pruning import Criterion, MagnitudePruning, check_fraction, masks_of, prune_globally, prune_layers
+from .masks import masks_of
+from .scopes import prune_globally, prune_layers
 from .training import History, steps_in, train
 
 Pairs = list[tuple[int, float]]

@@ -16,24 +16,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
 
+from .criteria import Criterion, MagnitudePruning, is_amount, is_number, saliency_scores
 from .data import Dataset, Split, check, check_whole
+from .masks import check_finite, make_permanent, masked_parameter, refresh, up_to_date
 from .metrics import count_macs
 from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
-from .pruning import (
-    SCAN_AMOUNTS,
-    Criterion,
-    MagnitudePruning,
-    check_finite,
-    is_amount,
-    is_number,
-    make_permanent,
-    masked_parameter,
-    refresh,
-    saliency_scores,
-    scan,
-    shares_at_loss,
-    up_to_date,
-)
+from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
 from .training import predict
 
 # zeros stay zeros, and channels stay together

@@ -7,8 +7,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from .batches import augmented_batches
 from .data import Dataset, Split, check, check_whole, watched
-from .devices import autocast, eval_mode, on_device, pick_device, refresh_masked, to_float
+from .devices import autocast, eval_mode, on_device, pick_device, to_float
 
 
 @dataclass
@@ -173,10 +173,11 @@ def train(
     start = time.perf_counter()
     losses, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     bar = tqdm(total=total, desc="training", unit="step", disable=_no_bar(progress), leave=False)
-    with bar, _in_training(model, device):
+    with bar, on_device(model, device):
+        model.to(memory_format=torch.channels_last).train()
         optimizer = _optimizer(model, lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        for step, (images, labels) in enumerate(_batches(data.train, batch_size, total, seed, device, **options)):
+        for step, (images, labels) in enumerate(augmented_batches(data.train, batch_size, total, seed, device, **options)):
             if on_step is not None:
                 on_step(step, optimizer)
             with in_precision:
@@ -237,7 +238,7 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
     before = [(norm, norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms]
     few = data.train.subset(500 * batches)
     shift, flip = (4, data.name == "cifar10") if augment else (0, False)
-    images = _batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, cutout=0, shuffle=False)
+    images = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, cutout=0, shuffle=False)
     with on_device(model, device), eval_mode(model), torch.no_grad():
         for norm in norms:
             norm.train()
@@ -261,23 +262,12 @@ def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int
 
     Example:
         >>> steps_in(data, epochs=2)  # doctest: +SKIP
-        180
+        720
     """
     return max(1, round(epochs * math.ceil(len(data.train) / (batch_size or default_batch_size(data)))))
 
 
 # ---- the parts of train
-
-
-@contextmanager
-def _in_training(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """In training mode on a device, channels last; afterwards masked weights are free of the last step's graph."""
-    with on_device(model, device):
-        try:
-            model.to(memory_format=torch.channels_last).train()
-            yield
-        finally:
-            refresh_masked(model)
 
 
 def _no_bar(progress: bool | None) -> bool | None:
@@ -304,44 +294,3 @@ def _optimizer(model: nn.Module, lr: float) -> torch.optim.SGD:
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": RECIPE["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=lr, momentum=RECIPE["momentum"], nesterov=True)
-
-
-def _batches(split, batch_size, total, seed, device, *, shift, flip, cutout, shuffle=True) -> Iterator[tuple[Tensor, Tensor]]:
-    """`total` augmented batches (float [N, 3, 32, 32] channels last, int64 [N]), reshuffled every epoch.
-
-    The images stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a whole batch.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    images = split.images.to(device).permute(0, 2, 3, 1).contiguous()  # [N, 32, 32, 3]
-    labels = split.labels.to(device)
-    size = images.shape[1]
-    span = torch.arange(size)
-    fill = images.float().mean((0, 1, 2)) / 255 if cutout else None
-
-    def shifted(positions: Tensor) -> Tensor:
-        """[N, 32] positions, each row shifted by its own amount and reflected at the border."""
-        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift
-        return size - 1 - (size - 1 - positions.abs()).abs()
-
-    done = 0
-    while True:
-        order = torch.randperm(len(labels), generator=generator) if shuffle else torch.arange(len(labels))
-        for index in order.split(batch_size):
-            if done == total:
-                return
-            n = len(index)
-            rows = shifted(span.expand(n, -1))
-            columns = span.expand(n, -1)
-            if flip:
-                mirror = torch.rand(n, 1, generator=generator) < 0.5
-                columns = torch.where(mirror, columns.flip(1), columns)
-            columns = shifted(columns)
-            index, rows, columns = (t.to(device) for t in (index, rows, columns))
-            batch = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]  # [N, 32, 32, 3]
-            batch = batch.float().div_(255)
-            if cutout:
-                corner = torch.randint(size, (n, 2, 1), generator=generator) - cutout // 2
-                inside = ((corner <= span) & (span < corner + cutout)).to(device)  # [N, 2, 32]: rows, columns of the square
-                batch = torch.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], fill, batch)
-            yield batch.permute(0, 3, 1, 2), labels[index]
-            done += 1

@@ -17,8 +17,9 @@ from helpers import (
     prune_channels,
     shrink,
 )
+from helpers.criteria import MagnitudePruning
 from helpers.metrics import Latency
-from helpers.pruning import MagnitudePruning, prune_globally
+from helpers.scopes import prune_globally
 
 
 def test_macs_by_hand():

@@ -18,8 +18,10 @@ from helpers import (
     prune_iteratively,
     sparsity,
 )
-from helpers.pruning import MagnitudePruning, PercentilePruning, masks_of, prune_globally
+from helpers.criteria import MagnitudePruning, PercentilePruning
+from helpers.masks import masks_of
 from helpers.schedules import prune_to
+from helpers.scopes import prune_globally
 
 RECIPE = {"epochs": 0.5, "validate": False, "progress": False}
 

@@ -28,6 +28,7 @@ from helpers import (
     train,
     training,
 )
+from helpers.batches import augmented_batches
 from helpers.devices import to_float
 
 
@@ -81,7 +82,7 @@ def test_steps_and_callback(digits):
 
 
 def test_every_image_is_used_once_an_epoch(digits):
-    batches = training._batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0)
+    batches = augmented_batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0)
     epochs = list(batches)
     for part in (epochs[:14], epochs[14:]):
         images = torch.cat([images for images, _ in part]).mul(255).round().to(torch.uint8)
@@ -92,7 +93,7 @@ def test_every_image_is_used_once_an_epoch(digits):
 
 
 def test_without_shuffling_the_order_is_that_of_the_split(digits):
-    batches = training._batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0, shuffle=False)
+    batches = augmented_batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0, shuffle=False)
     labels = [labels for _, labels in batches]
     assert torch.equal(torch.cat(labels[:14]), digits.train.labels) and torch.equal(labels[0], labels[14])
 
@@ -102,7 +103,7 @@ def test_augmentation_only_shifts_and_mirrors(shift, flip, seed):
     """Each augmented image is a window of the reflected image, or of its mirror image."""
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     split = Split(images, torch.arange(3))
-    batch, labels = next(training._batches(split, 3, 1, seed, torch.device("cpu"), shift=shift, flip=flip, cutout=0))
+    batch, labels = next(augmented_batches(split, 3, 1, seed, torch.device("cpu"), shift=shift, flip=flip, cutout=0))
     windows = pad(images.float(), [shift] * 4, mode="reflect").unfold(2, 32, 1).unfold(3, 32, 1)  # [3, 3, S, S, 32, 32]
     for image, label in zip(batch * 255, labels, strict=True):
         candidates = windows[label].permute(1, 2, 0, 3, 4).flatten(0, 1).round()
@@ -117,7 +118,7 @@ def test_cutout_hides_one_square_of_its_side(side, seed):
     images[:, 0] = 255
     images[3] = 100  # so that the mean colour is none of the images' own
     split = Split(images, torch.arange(4))
-    batch, labels = next(training._batches(split, 4, 1, seed, torch.device("cpu"), shift=0, flip=False, cutout=side))
+    batch, labels = next(augmented_batches(split, 4, 1, seed, torch.device("cpu"), shift=0, flip=False, cutout=side))
     for image, label in zip(batch, labels, strict=True):
         hidden = (image - images[label].float() / 255).abs().sum(0) > 1e-3  # [32, 32]
         rows, columns = hidden.any(1), hidden.any(0)
