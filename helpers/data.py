@@ -14,12 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -154,6 +150,8 @@ def load_dataset(name: str | None = None, root: str | os.PathLike | None = None,
     check(name in DATASET_NAMES, "name", name, f"one of {', '.join(DATASET_NAMES)}")
     if name == "digits":
         return _digits()
+    from torchvision.datasets import CIFAR10  # takes a second, which digits need not
+
     folder = (download_cifar10(root) if download else data_root(root)) / CIFAR10.base_folder
     if os.path.isdir(folder):
         return _cifar10(folder)
@@ -172,6 +170,9 @@ def download_cifar10(root: str | os.PathLike | None = None) -> Path:
     Raises:
         DataError: when the network or the disk fails, or the archive in `root` is damaged.
     """
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity, download_url, extract_archive
+
     root = data_root(root)
     folder, archive = root / CIFAR10.base_folder, root / CIFAR10.filename
     if os.path.isdir(folder):
@@ -201,6 +202,9 @@ def download_cifar10(root: str | os.PathLike | None = None) -> Path:
 
 
 def _cifar10(folder: Path) -> Dataset:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
     try:
         parts = [CIFAR10(folder.parent, train=train) for train in (True, False)]  # checks every file's MD5
     except OSError as error:
@@ -215,6 +219,8 @@ def _cifar10(folder: Path) -> Dataset:
 
 def _split(name, label, classes, train_images, train_labels, test_images, test_labels) -> Dataset:
     """Cut a stratified tenth off the training part for validation, always the same one."""
+    from sklearn.model_selection import train_test_split
+
     train, val = train_test_split(np.arange(len(train_labels)), test_size=0.1, stratify=train_labels, random_state=0)
     test = np.random.default_rng(0).permutation(len(test_labels))
     cut = Split(train_images[train], train_labels[train]), Split(train_images[val], train_labels[val])
@@ -222,6 +228,9 @@ def _split(name, label, classes, train_images, train_labels, test_images, test_l
 
 
 def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(images.reshape(-1, 1, 8, 8)).float() * (255 / 16)  # [1797, 1, 8, 8]
     images = interpolate(images, size=32, mode="bilinear").round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()

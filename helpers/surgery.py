@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from numbers import Integral
 
 import torch
-from scipy import optimize
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
@@ -366,6 +365,8 @@ def widths_for_macs(
 
     if left(at(1.0)) >= share:
         return at(1.0)
+    from scipy import optimize
+
     x = optimize.bisect(lambda x: share - left(at(x)), 0.0, 1.0, xtol=STEP)
     sides = (at(max(0.0, x - STEP)), at(x + STEP))  # MACs fall in steps: look on both sides of this one
     return min(sides, key=lambda found: abs(left(found) - share))
