@@ -39,9 +39,10 @@ def _dense(configuration: dict, data: Dataset) -> CifarNet:
     return dense_network(configuration["width"], configuration["seed"], data, configuration.get("dense_epochs"))
 
 
-def prepare_dense(configuration: dict, data: Dataset) -> str:
-    """The fingerprint of the dense network that the runs start from, as in their column `checkpoint`; trains it where it is missing."""
-    return fingerprint(_dense(configuration, data))
+def prepare_dense(configuration: dict, data: Dataset) -> dict:
+    """See to it that the seed's dense network is there, and name it as the rows of its runs do, in `checkpoint`."""
+    _, row = _from_dense(configuration, data)
+    return row
 
 
 def _from_dense(configuration: dict, data: Dataset) -> tuple[CifarNet, dict]:

@@ -295,5 +295,5 @@ def plain_amount(name: str, value) -> float | int:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def shown(target: Target) -> str:
+def target_name(target: Target) -> str:
     return f"{target[1]} of {target[0]}"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from .criteria import Criterion, plain_amount, saliency_scores
+from .criteria import Criterion, plain_amount, saliency_scores, target_name
 from .data import Dataset, Split
 from .masks import Target, all_weights, check_finite, mask_of, parameter_of, refresh
 
@@ -154,19 +154,19 @@ def _check_plan(groups, model, data, min_kept) -> None:
                 raise ValueError(f"{missing}: {type(method).__name__} needs the model and training data; pass model=… and data=…")
             for target in targets:
                 if getattr(method, "dim", None) is not None and _weight_of(target).ndim < 2:
-                    raise ValueError(f"dim={method.dim}: {shown(target)} has only one dimension, and no slices")
+                    raise ValueError(f"dim={method.dim}: {target_name(target)} has only one dimension, and no slices")
         for target in targets:
             weight = _weight_of(target)
             if target in seen:
-                raise ValueError(f"plan: {shown(target)} is named twice; put its methods into one list")
+                raise ValueError(f"plan: {target_name(target)} is named twice; put its methods into one list")
             seen.add(target)
             if weight.is_meta:
-                raise ValueError(f"model: {shown(target)} is on the meta device and has no values to rank")
-            check_finite([weight], shown(target))
+                raise ValueError(f"model: {target_name(target)} is on the meta device and has no values to rank")
+            check_finite([weight], target_name(target))
     owned = None if model is None else {id(module) for module in model.modules()}
     for module, name in seen:
         if owned is not None and id(module) not in owned:
-            raise ValueError(f"model: does not contain {shown((module, name))}")
+            raise ValueError(f"model: does not contain {target_name((module, name))}")
 
 
 def _weight_of(target: Target) -> Tensor:

@@ -8,8 +8,9 @@ import random
 import sys
 from pathlib import Path
 
+from experiments.__main__ import default_out
 from experiments.grids import GRIDS
-from experiments.runner import Grid, default_out, read_rows, run_one
+from experiments.runner import Grid, read_rows, run_one
 from helpers import load_dataset
 from helpers.devices import describe_device, pick_device
 
@@ -31,9 +32,9 @@ def audit(path: Path, grid: Grid, dataset: str) -> bool:
     low, high = expected(row, arm, describe_device(pick_device()))
     again = run_one(grid.run, configuration, dataset)["test_accuracy"]
     good = low <= again <= high
-    told = ", ".join(f"{name} {row[name]}" for name in ("method", "target_sparsity", "seed"))
+    which = ", ".join(f"{name} {row[name]}" for name in ("method", "target_sparsity", "seed"))
     where = f"{float(row['test_accuracy']):.4f} on {row['device']}, again {again:.4f} (expected {low:.4f} to {high:.4f})"
-    print(f"{'ok  ' if good else 'FAIL'} {path.name} ({told}): test accuracy {where}", flush=True)
+    print(f"{'ok  ' if good else 'FAIL'} {path.name} ({which}): test accuracy {where}", flush=True)
     return good
 
 

@@ -7,10 +7,10 @@ Stopped at any moment, the same command goes on.
 
 import sys
 
+import experiments.__main__ as command
 from experiments import figures
-from experiments.__main__ import cli
 from experiments.grids import GRIDS
-from experiments.runner import default_out, estimate, read_rows
+from experiments.runner import read_rows
 from helpers.data import REPOSITORY
 
 TARGET = REPOSITORY / "build" / "reproduced"
@@ -19,11 +19,11 @@ TARGET = REPOSITORY / "build" / "reproduced"
 def main(arguments: list[str]) -> None:
     print("estimated from the committed rows, for one job, without the dense starting networks:")
     for name, grid in GRIDS.items():
-        count = len(grid.everything)
-        print(f"  {name:<24} {count:>4} runs, {estimate(count, read_rows(default_out(name, 'cifar10')), jobs=1)}", flush=True)
+        count, rows = len(grid.everything), read_rows(command.default_out(name, "cifar10"))
+        print(f"  {name:<24} {count:>4} runs, {command.estimate(count, rows, jobs=1)}", flush=True)
     for name in GRIDS:
-        cli([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
-    figures.draw(TARGET / "results", TARGET / "images")
+        command.main([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
+    figures.main(TARGET / "results", TARGET / "images")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Is a network with half the channels as much faster as it is smaller? Dense and half-width, by turns, in one run (`make bench`).
+"""Is a network with half the channels as much faster as it is smaller? Dense and half-width, by turns, on the CPU (`make bench`).
 
 Rows go to results/pruned_speed.csv on CIFAR-10 at the full budget, else to build/results/.
 """
@@ -11,8 +11,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from helpers import CifarNet, count_macs, latencies, load_dataset, output_path, prune_channels, shrink
 from helpers.data import replacing
-from helpers.devices import describe_device, pick_device, pick_precision
+from helpers.devices import describe_device, pick_precision
 
+DEVICE = "cpu"
 TURNS, BATCHES, WHOLE = 3, (1, 256), "forward pass"
 TARGET = 0.7  # the share of the MAC reduction that is to show as speed-up at batch 256
 KINDS = {"conv": "convolution", "batch_norm": "batch norm", "relu": "ReLU", "clamp": "ReLU", "pool": "pooling", "add": "addition"}
@@ -26,11 +27,11 @@ def by_kind(model, batch_size):
         timed(images)
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             timed(images)
-    found = {}
+    milliseconds = {}
     for event in profiler.key_averages():
         kind = next((kind for part, kind in KINDS.items() if part in event.key), "other")
-        found[kind] = found.get(kind, 0.0) + event.self_cpu_time_total / 1000
-    return found
+        milliseconds[kind] = milliseconds.get(kind, 0.0) + event.self_cpu_time_total / 1000
+    return milliseconds
 
 
 def speed_ups(table):
@@ -42,17 +43,16 @@ def speed_ups(table):
 
 def main():
     data = load_dataset()
-    device = pick_device()
     dense = CifarNet(1.0).eval()
     half = CifarNet(1.0).eval()
     prune_channels(half, 0.5)
     networks = {"dense": dense, "half the channels": shrink(half)}
-    precisions = sorted({"fp32", pick_precision(device)})
+    precisions = sorted({"fp32", pick_precision(DEVICE)})
     rows = []
 
     def add(name, threads, precision, size, turn, part, milliseconds, iqr=""):
         rows.append({
-            "dataset": data.label, "device": describe_device(device), "torch": torch.__version__.split("+")[0], "network": name,
+            "dataset": data.label, "device": describe_device(DEVICE), "torch": torch.__version__.split("+")[0], "network": name,
             "macs": count_macs(networks[name]), "threads": threads, "precision": precision, "batch_size": size, "turn": turn,
             "part": part, "median_ms": round(milliseconds, 3), "iqr_ms": iqr if iqr == "" else round(iqr, 3),
         })  # fmt: skip
@@ -73,8 +73,8 @@ def main():
     reduction = count_macs(dense) / count_macs(networks["half the channels"])
     print(f"{reduction:.2f} times fewer MACs; target: {TARGET} of that at batch 256")
     for (threads, precision, size), faster in speed_ups(table).groupby(["threads", "precision", "batch_size"]).median().items():
-        told = f"{threads} thread(s), {precision}, batch {size}"
-        print(f"  {told:<28} {faster:.2f} times faster: {faster / reduction:.2f} of the reduction")
+        setting = f"{threads} thread(s), {precision}, batch {size}"
+        print(f"  {setting:<28} {faster:.2f} times faster: {faster / reduction:.2f} of the reduction")
     parts = table[table.part != WHOLE].groupby(["threads", "batch_size", "part", "network"]).median_ms.median().unstack()
     parts["times faster"] = parts["dense"] / parts["half the channels"]
     print("where the time of one pass goes (ms, profiled)")
