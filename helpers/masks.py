@@ -156,7 +156,7 @@ def parameter_of(target: Target) -> nn.Parameter:
 
 def mask_of(target: Target) -> Tensor:
     module, name = target
-    mask = getattr(module, f"{name}mask_of", None)
+    mask = getattr(module, f"{name}_mask", None)
     return torch.ones_like(parameter_of(target)) if mask is None else mask.detach().clone()
 
 
