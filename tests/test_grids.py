@@ -205,7 +205,7 @@ def test_which_networks_are_read_in_training_mode_too():
 def test_batchnorm_that_lags_behind_constants_is_corrected(state_of, same_state):
     """An empty filter sends a constant; a channel that reads it alone is constant, and its running mean is made to lag."""
     data = load_dataset("digits")
-    model = runs.dense_network({"width": 0.15, "dense_epochs": 2, "seed": 0}, data)
+    model = runs.dense_network(0.15, 0, data, 2)
     masks = {name: torch.ones_like(model.get_submodule(name).weight) for name in ("conv1", "stage1.conv")}
     masks["conv1"][0], masks["stage1.conv"][0] = 0, 0
     masks["stage1.conv"][0, 0, 1, 1] = 1
@@ -236,7 +236,7 @@ def test_the_same_run_in_two_grids_gives_the_same_row():
 
 def test_training_mode_is_a_mistake_that_leaves_the_network_alone(state_of, same_state):
     data = load_dataset("digits")
-    model = runs.dense_network({"width": 0.15, "dense_epochs": 2, "seed": 0}, data)
+    model = runs.dense_network(0.15, 0, data, 2)
     before = state_of(model)
     found = [runs._accuracy_in_training_mode(model, data, size) for size in (len(data.test), 2)]
     assert same_state(before, state_of(model)) and not model.training
