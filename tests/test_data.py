@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets.utils
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR10
@@ -214,7 +215,7 @@ def test_make_data(archive, tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_is_fetched_twice(root, monkeypatch):
-    monkeypatch.setattr(data_module, "download_url", lambda *_: pytest.fail("fetched again"))
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", lambda *_: pytest.fail("fetched again"))
     assert load_dataset("cifar10", root, download=True).name == "cifar10"
 
 
@@ -287,7 +288,7 @@ def test_half_written_files_are_removed(archive, tmp_path, monkeypatch, step, er
         Path(beside, FOLDER, "data_batch_1").write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(data_module, step, half)
+    monkeypatch.setattr(torchvision.datasets.utils, step, half)
     full = f"{told(tmp_path / 'data')}.*No space left.*400 MB"
     kind, message = (DataError, full) if isinstance(error, OSError) else (KeyboardInterrupt, "^$")
     with pytest.raises(kind, match=message):

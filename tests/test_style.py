@@ -77,11 +77,11 @@ def png_width(content: bytes) -> int:
 
 
 def committed_figures():
-    """(where, functions of helpers.plots behind it, width in pixels) of each picture in a notebook or in images/."""
+    """(where, functions behind it, picture) of each picture in a notebook or in images/."""
     for path in NOTEBOOKS:
         names = set()
         for cell in read(path).cells:
-            names = set(re.findall(r"plots\.(\w+)\(", cell.source)) - {"show"} or names  # or drawn in a cell before
+            names = set(re.findall(r"(?:plots|figures)\.(\w+)\(", cell.source)) - {"show"} or names  # or drawn in a cell before
             for output in cell.get("outputs", []):
                 if "image/png" in output.get("data", {}):
                     yield f"{path.stem}: {output.metadata['image/png']['alt']}", names, output.data["image/png"]
@@ -93,7 +93,7 @@ def test_text_in_figures_can_be_read():
     sizes, default, checked = font_sizes(), default_size(), 0
     for where, names, picture in committed_figures():
         width = png_width(base64.b64decode(picture) if isinstance(picture, str) else picture)
-        assert names, f"{where}: drawn by none of helpers.plots"
+        assert names, f"{where}: drawn by none of our functions"
         points = shown_points(min([default, *(size for name in names for size in sizes.get(name, []))]), width)
         assert points >= SMALLEST, f"{where}: {points:.1f} points when it is fitted into {SHOWN} pixels"
         checked += 1
