@@ -12,7 +12,7 @@ from experiments.benchmarks.pruned_speed import speed_ups
 from experiments.figures import time_shares
 from experiments.grids import GRIDS, LEVELS
 from experiments.stats import mean_ci, paired_difference
-from helpers import load_cifar_net, read_results
+from helpers import CifarNet, count_macs, load_cifar_net, read_results
 from helpers.data import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -25,6 +25,20 @@ def claims():
     """Every measured statement of the README and of CONTRIBUTING, worked out again from the rows."""
     facts = load_cifar_net().facts
     yield "checkpoint", f"**{facts['test_accuracy']:.1%}** test accuracy after {facts['epochs']} epochs"
+    speed = read_results("train_speed")
+    usual = speed[speed.method == "usual loop"].iloc[0]
+    ours = speed[speed.method == "helpers.train"].groupby(["precision", "width"]).median(numeric_only=True)
+    products = speed[speed.method == "matrix product"].groupby("precision").flops_per_second.median()
+    yield "time of the usual loop", f"the usual loop takes {usual.seconds:.0f} s (medians of two seeds)"
+    for precision in ("bf16", "fp32"):
+        half = ours.loc[precision, 0.5]
+        images = f"{half.images_per_second / usual.images_per_second:.1f} times the images a second"
+        yield f"time, {precision}", f"**{usual.seconds / half.seconds:.1f} times** as fast in {precision} ({images})"
+        shares = [
+            6 * count_macs(CifarNet(width)) * ours.loc[precision, width].images_per_second / products[precision]
+            for width in (1.0, 0.5)
+        ]
+        yield f"share, {precision}", f"{precision}: **{shares[0]:.0%}** at width 1.0, {shares[1]:.0%} at half width"
     if (REPOSITORY / "results" / "sweep_speed.csv").exists():
         jobs = read_results("sweep_speed").groupby("jobs")
         ratio = jobs.runs_per_hour.median()[2] / jobs.runs_per_hour.median()[1]
