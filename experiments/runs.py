@@ -23,7 +23,7 @@ from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from helpers.scopes import prune_globally, prune_layers
 from helpers.sensitivity import amounts_from_sensitivity, sensitivity_scan
-from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
+from helpers.surgery import channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, evaluate, recalibrate, steps_in, train
 
 DEPLOYED_SEEDS = 3
@@ -296,6 +296,29 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
     return configuration | _after(model, data, history) | {
         "checkpoint": "", "width": "", "accuracy_before": before, "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
+
+
+def bridge_layer(model: SimpleNet, images: torch.Tensor) -> DepthPrunedNet:
+    """A `DepthPrunedNet` with the weights of a `SimpleNet`, whose last layer stands in for the two that it replaces.
+
+    It is the linear map from `layer2`'s outputs that comes closest to the logits, in the sense of least squares, on
+    `images` (uint8 [N, 3, H, W]).
+
+    Example:
+        >>> bridge_layer(SimpleNet(), torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)).layer3
+        Linear(in_features=128, out_features=10, bias=True)
+    """
+    shallow = DepthPrunedNet(model.layer1.in_features, model.layer4.out_features)
+    for name in ("layer1", "layer2"):
+        shallow.get_submodule(name).load_state_dict(model.get_submodule(name).state_dict())
+    with torch.no_grad():
+        x = images.float() / 255
+        inside = model.layer2(model.layer1(x.flatten(1)).relu()).relu()  # [N, 128]
+        inside = torch.cat([inside, torch.ones(len(inside), 1)], 1)  # [N, 129]: the last column is for the bias
+        solution = torch.linalg.lstsq(inside, model(x), driver="gelsd").solution  # [129, 10]
+        shallow.layer3.weight.copy_(solution[:-1].T)
+        shallow.layer3.bias.copy_(solution[-1])
+    return shallow
 
 
 GRADUAL = (  # columns of train_and_prune

@@ -16,7 +16,7 @@ from .sensitivity import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
-from .surgery import block_similarity, bridge_layer, drop_blocks, residual_blocks
+from .surgery import drop_blocks, residual_blocks
 from .devices import seed_everything
 from .training import Evaluation, History, evaluate, predict, recalibrate, train
 # isort: on

@@ -95,7 +95,7 @@ class Measurement:
         return pd.DataFrame(rows.values(), index=rows, columns=["this", "other", "gain", "remark"], dtype=object)
 
 
-def count_macs(model: nn.Module) -> int:
+def count_macs(model: nn.Module, example_input: torch.Tensor | None = None) -> int:
     """Multiply-accumulates of one image through convolutions and linear layers (`torch.utils.flop_counter`, halved).
 
     Masks don't change it: zeros are multiplied like other numbers.
@@ -106,7 +106,8 @@ def count_macs(model: nn.Module) -> int:
     """
     device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *IMAGE, device=device))
+        shape = IMAGE if example_input is None else example_input.shape[1:]
+        model(torch.zeros(1, *shape, device=device))
     return counter.get_total_flops() // 2
 
 

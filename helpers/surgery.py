@@ -1,182 +1,120 @@
 """From masks to smaller networks: whole channels pruned so that nothing is left of them, then cut out; blocks dropped.
 
-A traced graph of the network (`torch.fx`) says which channels belong together. Introduced in notebook 05.
+Torch-Pruning's dependency graph (Fang et al. 2023, arXiv:2301.12900) says which channels belong together, and cuts them.
+Introduced in notebook 05.
 """
 
 import copy
-import operator
+import math
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from numbers import Integral
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune
 
-from .criteria import Criterion, MagnitudePruning, is_amount, is_number, saliency_scores
+from .criteria import Criterion, MagnitudePruning, saliency_scores
 from .data import Dataset, Split, check, check_whole
-from .masks import check_finite, make_permanent, masked_parameter, refresh, up_to_date
+from .devices import eval_mode
+from .masks import make_permanent, masked_parameter, refresh, up_to_date
 from .metrics import count_macs
-from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
 from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
-from .training import predict
 
-# zeros stay zeros, and channels stay together
-_SAME_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity)
-_SAME_CALLS = {F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, "contiguous"}
-_RELU = {F.relu, torch.relu, "relu", "relu_"}
-_ADD = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_NORMALISE = {operator.sub, operator.truediv, operator.mul, torch.sub, torch.div}  # of the input images
-STEP = 2.0**-24  # how closely a share of the channels is searched for
+Layers = Iterable[str | nn.Module]
+TOLERANCE = 1e-4  # of the largest output: how far those of the smaller network may be off
 
 
 class SurgeryError(ValueError):
     """A network, or a pruning of it, that cannot be cut; the message names the layer and the next step."""
 
 
-@dataclass(eq=False)  # told apart by identity
+@dataclass
 class ChannelGroup:
     """Channels that live and die together: of one layer, or of all layers whose outputs are added.
 
-    `producers` make the channels (convolution or linear layer, by name), `norms` are the BatchNorms on them, `readers`
-    take them as input, each with the number of inputs that a channel has there (more than one after flattening).
+    `producers` make the channels (convolution or linear layer, by name), `norms` are the BatchNorms on them.
     """
 
     channels: int
     producers: list[str] = field(default_factory=list)
     norms: list[str] = field(default_factory=list)
-    readers: dict[str, int] = field(default_factory=dict)
-    fixed: bool = False  # the network's own input or output
 
     @property
     def name(self) -> str:
         return self.producers[0]
 
 
-def channel_groups(model: nn.Module) -> dict[str, ChannelGroup]:
+def channel_groups(model: nn.Module, example_input: Tensor | None = None, ignored_layers: Layers = ()) -> dict[str, ChannelGroup]:
     """The groups of channels that can be pruned, by the name of the first layer that makes them.
 
+    Left out are the network's outputs, and channels on which layers other than convolutions, linear layers and BatchNorm
+    work, such as a transformer's residual stream.
+
+    Args:
+        example_input: a batch in the shape that the network takes; default: [1, 3, 32, 32].
+        ignored_layers: names or modules, whole blocks too; groups that they make or normalize are left out.
+
     Raises:
-        SurgeryError: for an operation through which channels cannot be followed.
+        SurgeryError: for a network that does not run on such a batch.
 
     Example:
-        >>> from helpers import SimpleNet
         >>> {name: group.channels for name, group in channel_groups(SimpleNet()).items()}
         {'layer1': 256, 'layer2': 128, 'layer3': 64}
     """
-    return {group.name: group for group in _groups_and_zeros(model)[0] if group.producers and not group.fixed}
+    ignored = set()
+    for layer in ignored_layers:
+        ignored.update((model.get_submodule(layer) if isinstance(layer, str) else layer).modules())
+    is_ignored = {name: module in ignored for name, module in model.named_modules()}
+    graph = _dependency_graph(_plain_copy(model), example_input)
+    groups = {}
+    for members in graph.get_all_groups():
+        group = _as_group(graph, members)
+        if group and not any(is_ignored[layer] for layer in group.producers + group.norms):
+            groups[group.name] = group
+    return {name: groups[name] for name in is_ignored if name in groups}  # in the model's order
 
 
-def _groups_and_zeros(model: nn.Module) -> tuple[list[ChannelGroup], dict[str, Tensor], list[tuple]]:
-    """All groups; for each layer which of its input channels are zero; and where an empty filter is loud.
+def _plain_copy(model: nn.Module) -> nn.Module:
+    return make_permanent(copy.deepcopy(up_to_date(model)))
 
-    That is: (BatchNorm or None, layer before it, its empty filters, those of them that still emit a constant, by the
-    BatchNorm or by their own bias).
-    """
+
+def _random_images(model: nn.Module, example_input: Tensor | None) -> Tensor:
+    """Four images in the example's shape, the same at each call."""
+    shape = (3, 32, 32) if example_input is None else example_input.shape[1:]
+    return torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
+
+
+def _dependency_graph(plain: nn.Module, example_input: Tensor | None):
+    """Torch-Pruning's graph of a network without masks; it follows gradients, which all parameters are given."""
+    from torch_pruning import DependencyGraph
+
+    images = _random_images(plain.requires_grad_(True), example_input)
     try:
-        graph = fx.Tracer().trace(model)
+        with torch.enable_grad(), eval_mode(plain):
+            return DependencyGraph().build_dependency(plain, images, lambda model, images: model(images), verbose=False)
     except Exception as error:
-        raise SurgeryError(f"model={type(model).__name__}: its forward pass cannot be traced ({error})") from error
-    modules = dict(model.named_modules())
-    groups: list[ChannelGroup] = []
-    # node -> group, what its channels emit (NaN: it varies; None: the images), inputs a channel
-    tensors: dict[fx.Node, tuple[ChannelGroup, Tensor | None, int]] = {}
-    zeros: dict[str, Tensor] = {}
-    loud: list[tuple] = []
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            groups.append(ChannelGroup(0, fixed=True))
-            tensors[node] = (groups[-1], None, 1)
-            continue
-        if node.op == "get_attr":
-            continue
-        inputs = [tensors[arg] for arg in node.all_input_nodes if arg in tensors]
-        if node.op == "output":
-            for group, *_ in inputs:
-                group.fixed = True
-            continue
-        module, call = (modules[node.target], None) if node.op == "call_module" else (None, node.target)
-        if not inputs:
-            raise SurgeryError(f"{node.name}: works on something else than the input; use Torch-Pruning for such networks")
-        group, steady, per_channel = inputs[0]
-        constant = None if steady is None else ~steady.isnan()
-        if module is not None and any(node.target in (*known.producers, *known.norms) for known in groups):
-            raise SurgeryError(f"{node.target}: is called twice; use Torch-Pruning for such networks")
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            if isinstance(module, nn.Conv2d) and module.groups != 1:
-                raise SurgeryError(f"{node.target}: a convolution in groups; use Torch-Pruning for such networks")
-            wide = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
-            if isinstance(module, nn.Linear) and group.channels:
-                if wide % group.channels:
-                    raise SurgeryError(
-                        f"{node.target}: its {wide} inputs are no multiple of the {group.channels} channels before it"
-                    )
-                per_channel = wide // group.channels
-            group.readers[node.target] = per_channel
-            if steady is not None:
-                zeros[node.target] = steady == 0
-                if emitting := int((constant & (steady != 0)).sum()):
-                    loud.append((None, group.producers[-1], int(constant.sum()), emitting))
-            groups.append(ChannelGroup(module.weight.shape[0], producers=[node.target]))
-            tensors[node] = (groups[-1], _emitted(module), 1)
-        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            group.norms.append(node.target)
-            if not module.affine:
-                raise SurgeryError(f"{node.target}: a BatchNorm without weight and bias; use Torch-Pruning for such networks")
-            if group.channels not in (0, module.num_features):  # 0: the images
-                raise SurgeryError(
-                    f"{node.target}: a BatchNorm of something else than channels; use Torch-Pruning for such networks"
-                )
-            silent = (masked_parameter(module, "weight") == 0) & (masked_parameter(module, "bias") == 0)
-            if steady is not None and (emitting := int((constant & ~silent).sum())):
-                loud.append((node.target, group.producers[-1], int(constant.sum()), emitting))
-            tensors[node] = (group, torch.where(silent, 0.0, torch.nan), per_channel)
-        elif isinstance(module, nn.Flatten) or call in (torch.flatten, "flatten"):
-            if _flattened(node, module) != (1, -1):
-                raise SurgeryError(f"{node.name}: flattens other dimensions than all but the first; use Torch-Pruning")
-            tensors[node] = inputs[0]
-        elif isinstance(module, nn.ReLU) or call in _RELU:
-            tensors[node] = (group, None if steady is None else steady.clamp(min=0), per_channel)
-        elif isinstance(module, _SAME_MODULES) or call in _SAME_CALLS:
-            tensors[node] = inputs[0]
-        elif call in _ADD and len(inputs) == 2:
-            if node.kwargs.get("alpha", 1) != 1 or len(node.args) > 2:  # torch also takes add(a, alpha, b)
-                raise SurgeryError(f"{node.name}: adds with a factor (alpha); use Torch-Pruning for such networks")
-            (a, steady_a, _), (b, steady_b, _) = inputs
-            if a.channels != b.channels:
-                raise SurgeryError(f"{node.name}: adds {a.channels} and {b.channels} channels")
-            if a is not b:
-                a, b = sorted((a, b), key=groups.index)
-                a.producers, a.norms, a.readers = a.producers + b.producers, a.norms + b.norms, a.readers | b.readers
-                a.fixed |= b.fixed
-                groups.remove(b)
-                tensors = {other: (a if own is b else own, *rest) for other, (own, *rest) in tensors.items()}
-            if steady_a is None or steady_b is None:
-                raise SurgeryError(f"{node.name}: adds to the images themselves; use Torch-Pruning for such networks")
-            tensors[node] = (a, steady_a + steady_b, 1)
-        elif call in _NORMALISE and group.channels == 0:
-            tensors[node] = inputs[0]
-        else:
-            what = type(module).__name__ if module is not None else getattr(call, "__name__", call)
-            raise SurgeryError(f"{node.name}: channels cannot be followed through {what}; use Torch-Pruning for such networks")
-    return groups, zeros, loud
+        what = f"{type(plain).__name__}: cannot be followed on images of shape {list(images.shape)} ({error})"
+        raise SurgeryError(f"{what}; pass example_input=, a batch that it takes") from error
 
 
-def _emitted(module: nn.Module) -> Tensor:
-    """What each output channel of a layer emits whatever comes in: [out], its bias where its weights are zero, else NaN."""
-    empty = (masked_parameter(module, "weight").flatten(1) == 0).all(1)
-    bias = torch.zeros(len(empty), device=empty.device) if module.bias is None else masked_parameter(module, "bias")
-    return torch.where(empty, bias, torch.nan)
-
-
-def _flattened(node: fx.Node, module: nn.Module | None) -> tuple[int, int]:
-    """First and last dimension that a flatten makes one of."""
-    if module is not None:
-        return module.start_dim, module.end_dim
-    told = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False)) | node.kwargs
-    return told.get("start_dim", 0), told.get("end_dim", -1)
+def _as_group(graph, members) -> ChannelGroup | None:
+    """One of Torch-Pruning's groups; None unless each of its layers makes or normalizes its channels and no others."""
+    group = ChannelGroup(len(members[0].idxs))
+    if any(getattr(member.dep.target.module, "groups", 1) not in (1, group.channels) for member in members):
+        return None  # convolutions in groups, other than depthwise ones
+    nodes = [member.dep.target for member in members if graph.is_out_channel_pruning_fn(member.dep.handler)]
+    if any(not node.outputs or isinstance(node.module, nn.Parameter) for node in nodes):
+        return None  # the network's outputs, or added to a parameter
+    channels = {node.module: graph.get_out_channels(node) for node in nodes}
+    for name, layer in graph.model.named_modules():
+        if layer in channels:
+            is_norm = isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine
+            if channels[layer] != group.channels or not (is_norm or isinstance(layer, nn.Conv2d | nn.Linear)):
+                return None
+            (group.norms if is_norm else group.producers).append(name)
+    return group
 
 
 # ---- width
@@ -189,6 +127,8 @@ def prune_channels(
     *,
     round_to: int = 1,
     data: Dataset | Split | None = None,
+    ignored_layers: Layers = (),
+    example_input: Tensor | None = None,
     **options,
 ) -> None:
     """Mask whole channels, in place: filter, its bias and its BatchNorm's weight and bias together, so that it emits zero.
@@ -198,131 +138,158 @@ def prune_channels(
     Args:
         amount: fraction of the channels of every group, or fraction or count by group name (see `channel_groups`);
             of all its channels, so that 0.5 twice is 0.5.
-        criterion: ranks the filters: a subclass of `Criterion`; `options` go to it (`n=2`: L2 norm; `seed=1`).
+        criterion: ranks the filters; `options` go to it (`n=2`: L2 norm; `seed=1`).
         round_to: the channels left are rounded up to a multiple of this (where there are as many).
         data: training data for criteria that need gradients.
+        ignored_layers, example_input: as in `channel_groups`.
 
     Raises:
         ValueError: for an amount out of range, or that would leave a group without a channel; nothing is changed.
-        SurgeryError: for a network through which channels cannot be followed.
 
     Example:
-        >>> from helpers import CifarNet
-        >>> model = CifarNet(0.25)
-        >>> prune_channels(model, 0.5)
-        >>> shrink(model).conv1
-        Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+        >>> model = SimpleNet()
+        >>> prune_channels(model, {"layer2": 0.5})
+        >>> shrink(model).layer2
+        Linear(in_features=256, out_features=64, bias=True)
     """
-    ours = isinstance(criterion, type) and issubclass(criterion, Criterion)
-    check(ours, "criterion", criterion, "a subclass of Criterion, such as MagnitudePruning")
     check_whole("round_to", round_to, 1)
-    groups = channel_groups(model)
+    groups, pruned = channel_groups(model, example_input, ignored_layers), {}
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
         raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
-    try:
-        rank, modules = criterion(0, dim=0, **options), dict(model.named_modules())
-    except TypeError as error:
-        raise ValueError(f"criterion={criterion.__name__}, {options}: cannot rank filters ({error})") from error
-    counts = {name: _to_remove(name, groups[name].channels, value, round_to) for name, value in amounts.items()}
-    if rank.saliency and data is None:
-        raise ValueError(f"data=None: {criterion.__name__} needs training data")
-    scores = saliency_scores(model, data, rank.saliency) if rank.saliency else None
-    gone = {}
-    for stream, (name, count) in enumerate(counts.items()):
-        layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
-        weights = [masked_parameter(m, "weight") for m in layers]
-        check_finite(weights, name)
-        ranked = rank.scores([scores[m, "weight"] for m in layers] if scores else weights)
-        importance = torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in ranked]).mean(0)
-        if importance.isnan().any():
-            raise ValueError(
-                f"criterion: {int(importance.isnan().sum())} scores of {name} are NaN, and nothing can be ranked by them"
-            )
-        masked = torch.stack([(w.flatten(1) == 0).all(1).cpu() for w in weights]).all(0)
-        gone[name] = importance.masked_fill(masked, -torch.inf).argsort(stable=True)[:count]  # masked ones count as pruned
-    for name, channels in gone.items():
-        for layer in (*groups[name].producers, *groups[name].norms):
+    counts = {name: _to_remove(groups[name], value, round_to) for name, value in amounts.items()}
+    ranking = criterion(0, dim=0, **options)
+    check(data is not None or not ranking.saliency, "data", data, f"training data: {criterion.__name__} needs gradients")
+    saliency = saliency_scores(model, data, ranking.saliency) if ranking.saliency else None
+    for ranking.stream, (name, count) in enumerate(counts.items()):
+        pruned[name] = _least_important(model, groups[name], ranking, saliency)[:count]
+    for name, channels in pruned.items():
+        for layer in map(model.get_submodule, groups[name].producers + groups[name].norms):
             for parameter in ("weight", "bias"):
-                value = masked_parameter(modules[layer], parameter)
-                if value is not None:
-                    mask = torch.ones_like(value)
-                    mask[channels.to(mask.device)] = 0
-                    prune.custom_from_mask(modules[layer], parameter, mask)
-                    refresh((modules[layer], parameter))
+                if (value := masked_parameter(layer, parameter)) is not None:
+                    mask = torch.ones_like(value).index_fill(0, channels.to(value.device), 0)
+                    prune.custom_from_mask(layer, parameter, mask)
+                    refresh((layer, parameter))
 
 
-def _to_remove(name: str, channels: int, amount: float | int, round_to: int) -> int:
-    if not (is_amount(amount) and amount <= channels):
-        raise ValueError(f"amount={amount!r} of {name}: must be a fraction in [0, 1] or a count of at most {channels}")
-    left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))
-    left = min(channels, -(-left // round_to) * round_to)
-    if left == 0:
-        raise ValueError(f"amount={amount!r} of {name}: leaves none of its {channels} channels; nothing would pass")
-    return channels - left
+def _to_remove(group: ChannelGroup, amount: float | int, round_to: int) -> int:
+    """How many channels an amount takes."""
+    channels, is_count, argument = group.channels, isinstance(amount, Integral), f"amount of {group.name}"
+    check(
+        0 <= amount <= (channels if is_count else 1), argument, amount, f"a fraction in [0, 1] or a count of at most {channels}"
+    )
+    left = channels - (amount if is_count else round(amount * channels))
+    check(left > 0, argument, amount, f"less: it leaves none of the {channels} channels, and nothing would pass")
+    return channels - min(channels, math.ceil(left / round_to) * round_to)
 
 
-def shrink(model: nn.Module) -> nn.Module:
+def _least_important(model: nn.Module, group: ChannelGroup, ranking: Criterion, saliency: dict | None) -> Tensor:
+    """A group's channels, the least important first; those that are masked already come before all others."""
+    layers = [model.get_submodule(name) for name in group.producers]
+    scores = ranking.scores([saliency[layer, "weight"] if saliency else masked_parameter(layer) for layer in layers])
+    if len(layers) > 1:  # each layer counts the same
+        scores = [score / score.mean().clamp(min=1e-30) for score in scores]
+    importance = torch.stack(scores).mean(0)
+    if importance.isnan().any():
+        raise ValueError(f"{group.name}: its channels' importance is NaN; look at its weights, and at the criterion")
+    return importance.masked_fill(_zeros(model, group.producers, ["weight"]).cpu(), -torch.inf).argsort(stable=True)
+
+
+def _zeros(model: nn.Module, layers: Iterable[str], parameters: Iterable[str] = ("weight", "bias")) -> Tensor:
+    """Which channels have nothing but zeros in these parameters of the layers that make or normalize them: bool [channels]."""
+    zeros = []
+    for layer in map(model.get_submodule, layers):
+        values = [masked_parameter(layer, name) for name in parameters]
+        zeros += [(value.reshape(len(value), -1) == 0).all(1) for value in values if value is not None]
+    return torch.stack(zeros).all(0)
+
+
+def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
     """A plain dense copy without the channels that are masked: the same outputs in evaluation mode, fewer operations.
 
-    Masks of single weights become permanent zeros. The model itself is not changed.
+    A channel goes where all layers of its group have masked it; masks of single weights become permanent zeros. Before
+    the copy is returned, both networks run on random images in the shape of `example_input`, and must agree.
 
     Raises:
-        SurgeryError: where filters are zero but their BatchNorm or bias still emits a constant (the message says what
-            to call), where a group has no channel left, or for a network through which channels cannot be followed.
+        SurgeryError: where filters are zero but their BatchNorm or bias still emits a constant (the message says what to
+            call), where a group has no channel left, or where the graph misreads the network (the message says what to
+            put into `ignored_layers` of `prune_channels`).
 
     Example:
-        >>> from helpers import CifarNet
-        >>> model = CifarNet(0.25)
-        >>> prune_channels(model, {"conv1": 4})
-        >>> shrink(model).conv1.weight.shape
-        torch.Size([4, 3, 3, 3])
+        >>> model = SimpleNet()
+        >>> prune_channels(model, {"layer1": 200})
+        >>> shrink(model).layer1
+        Linear(in_features=3072, out_features=56, bias=True)
     """
-    small = make_permanent(copy.deepcopy(up_to_date(model)))
-    modules = dict(small.named_modules())
-    groups, zeros, loud = _groups_and_zeros(small)
-    if loud:
-        norm, producer, emptied, emitting = loud[0]
-        group = next(group for group in groups if producer in group.producers)
-        shared = len(group.producers) > 1  # then zero filters of one layer are no zero channels
-        raise SurgeryError(
-            f"{norm or producer}: {emitting} filters of {producer} are zero, but their {'BatchNorm' if norm else 'bias'} still "
-            f"emits a constant; call prune_channels(model, {{{group.name!r}: {emptied}}}), which masks both"
-            + (f" (on the network as it was before: the channels of {', '.join(group.producers)} go together)" if shared else "")
-        )
-    for group in groups:
-        dead = [zeros[name] for name in group.readers if name in zeros]
-        if group.fixed or not dead:
-            continue
-        kept = (~torch.stack(dead).all(0)).nonzero().flatten()
-        if len(kept) == 0:
+    masked = {name: _masked_channels(model, group) for name, group in channel_groups(model, example_input).items()}
+    small = _without(model, masked, example_input)
+    if _same_outputs(model, small, example_input):
+        return small
+    misread = []
+    for name, channels in masked.items():
+        if channels and not _same_outputs(model, _without(model, {name: channels}, example_input), example_input):
+            misread.append(name)
+    misread = misread or list(masked)
+    raise SurgeryError(
+        f"{misread[0]}: without its masked channels the network fails or computes something else: the graph misreads it; "
+        f"call prune_channels(model, ..., ignored_layers={misread}) on the network as it was before"
+    )
+
+
+def _masked_channels(model: nn.Module, group: ChannelGroup) -> list[int]:
+    """The channels of which nothing is left; refuses those that still emit a constant."""
+    empty = _zeros(model, group.producers, ["weight"])
+    for name in group.norms + group.producers:
+        if leaking := int((empty & ~_zeros(model, [name])).sum()):
+            what = "BatchNorm" if name in group.norms else "bias"
             raise SurgeryError(
-                f"{group.name}: all of its {group.channels} channels are masked; keep some, or drop its block with drop_blocks"
+                f"{name}: {leaking} filters of {group.name} are zero, but their {what} still emits a constant; "
+                f"call prune_channels(model, {{{group.name!r}: {int(empty.sum())}}}), which masks both"
             )
-        for name in (*group.producers, *group.norms):
-            _cut(modules[name], kept, 0)
-        for name, width in group.readers.items():
-            _cut(modules[name], (kept[:, None] * width + torch.arange(width, device=kept.device)).flatten(), 1)
+    if empty.all():
+        raise SurgeryError(f"{group.name}: all of its {len(empty)} channels are masked; keep some, or call drop_blocks")
+    return empty.nonzero().flatten().tolist()
+
+
+def _without(model: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None) -> nn.Module:
+    """A plain copy without some channels of some groups."""
+    small = _plain_copy(model)
+    trainable = [parameter.requires_grad for parameter in small.parameters()]
+    graph = _dependency_graph(small, example_input)
+    for name, indices in channels.items():
+        layer = small.get_submodule(name)
+        graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, indices).prune()
+    for parameter, needs_gradient in zip(small.parameters(), trainable, strict=True):
+        parameter.requires_grad_(needs_gradient)
     return small
 
 
-def _cut(layer: nn.Module, kept: Tensor, dim: int) -> None:
-    """Keep some of a layer's outputs (dim 0) or inputs (dim 1)."""
-    for name, value in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
-        if value.ndim > dim:
-            part = value.detach().index_select(dim, kept)
-            setattr(layer, name, nn.Parameter(part, value.requires_grad) if isinstance(value, nn.Parameter) else part)
-    fit_sizes(layer)
+@torch.no_grad()
+def _same_outputs(model: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
+    images = _random_images(model, example_input)
+    with eval_mode(model), eval_mode(small):
+        expected = model(images)
+        try:
+            outputs = small(images)
+        except Exception:  # shapes that do not fit
+            return False
+    return outputs.shape == expected.shape and bool((outputs - expected).abs().max() <= TOLERANCE * expected.abs().max())
 
 
-def channel_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
+def channel_scan(
+    model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS, example_input: Tensor | None = None
+) -> dict[str, list[float]]:
     """Accuracy on `split` with one group's channels pruned to each amount (L1 norm), all others whole; by group name.
 
     Example:
         >>> channel_scan(model, data.val)["stage3.block2.conv1"]  # doctest: +SKIP
         [0.83, 0.83, 0.82, 0.80, 0.77]
     """
-    return scan(model, split, channel_groups(model), amounts, lambda pruned, name, amount: prune_channels(pruned, {name: amount}))
+
+    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
+        prune_channels(pruned, {name: amount}, example_input=example_input)
+
+    return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
 
 
 def widths_for_macs(
@@ -331,6 +298,9 @@ def widths_for_macs(
     scan: dict[str, list[float]] | None = None,
     dense_accuracy: float | None = None,
     amounts: Sequence[float] = SCAN_AMOUNTS,
+    *,
+    ignored_layers: Layers = (),
+    example_input: Tensor | None = None,
 ) -> dict[str, float]:
     """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
 
@@ -341,111 +311,69 @@ def widths_for_macs(
         ValueError: for a share outside (0, 1], or a scan that lacks a group, an amount or `dense_accuracy`.
 
     Example:
-        >>> from helpers import CifarNet
-        >>> amounts = widths_for_macs(CifarNet(0.25), 0.5)
-        >>> 0.2 < amounts["conv1"] < 0.4
+        >>> amounts = widths_for_macs(SimpleNet(), 0.5)
+        >>> 0.4 < amounts["layer1"] < 0.5
         True
     """
-    check(is_number(share) and 0 < share <= 1, "share", share, "a fraction in (0, 1]")
-    groups, whole = channel_groups(model), count_macs(model)
-    if scan is None:
-        shares = lambda x: [min(x, 1.0)] * len(groups)  # noqa: E731
-    else:
-        shares = shares_at_loss(scan, amounts, dense_accuracy, names=groups)
-
-    def at(x: float) -> dict[str, float]:
-        """Never the last channel of a group."""
-        pairs = zip(groups.items(), shares(x), strict=True)
-        return {name: min(value, 1 - 1 / group.channels) for (name, group), value in pairs}
-
-    def left(amounts: dict[str, float]) -> float:
-        pruned = copy.deepcopy(up_to_date(model))
-        prune_channels(pruned, amounts)
-        return count_macs(shrink(pruned)) / whole
-
-    if left(at(1.0)) >= share:
-        return at(1.0)
-    from scipy import optimize
-
-    x = optimize.bisect(lambda x: share - left(at(x)), 0.0, 1.0, xtol=STEP)
-    sides = (at(max(0.0, x - STEP)), at(x + STEP))  # MACs fall in steps: look on both sides of this one
-    return min(sides, key=lambda found: abs(left(found) - share))
+    check(0 < share <= 1, "share", share, "a fraction in (0, 1]")
+    groups, whole = channel_groups(model, example_input, ignored_layers), count_macs(model, example_input)
+    amounts_at = shares_at_loss(scan, amounts, dense_accuracy, names=groups) if scan else lambda x: [x] * len(groups)
+    low, high, tried = 0.0, 1.0, []
+    for _ in range(24):  # bisection; MACs fall in steps, and it comes to look on both sides of one
+        middle, plan, removed = (low + high) / 2, {}, {}
+        for (name, group), value in zip(groups.items(), amounts_at(middle), strict=True):
+            plan[name] = min(value, 1 - 1 / group.channels)  # never the last channel
+            removed[name] = list(range(_to_remove(group, plan[name], 1)))
+        left = count_macs(_without(model, removed, example_input), example_input) / whole
+        tried.append((abs(left - share), plan))
+        low, high = (middle, high) if left > share else (low, middle)
+    return min(tried, key=lambda pair: pair[0])[1]
 
 
 # ---- depth
 
 
-def residual_blocks(model: nn.Module) -> list[str]:
-    """Names of the residual blocks, which `drop_blocks` can take out.
+def residual_blocks(model: nn.Module, example_input: Tensor | None = None) -> list[str]:
+    """Names of the residual blocks whose shortcut has no layer of its own: `drop_blocks` can take them out.
+
+    They are found by what they compute: with all of its parameters zero, such a block passes its input on.
 
     Example:
-        >>> from helpers import CifarNet
         >>> residual_blocks(CifarNet())
         ['stage1.block1', 'stage2.block1', 'stage2.block2', 'stage3.block1', 'stage3.block2']
     """
-    return [name for name, module in model.named_modules() if isinstance(module, ResidualBlock)]
+    plain, shapes, blocks = _plain_copy(model), {}, []
+    names = {module: name for name, module in plain.named_modules() if any(module.children())}
+
+    def remember_shape(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if module in names and len(inputs) == 1 and getattr(output, "shape", None) == inputs[0].shape:
+            shapes[names[module]] = output.shape
+
+    with eval_mode(plain), torch.no_grad():
+        with register_module_forward_hook(remember_shape):
+            plain(_random_images(plain, example_input))
+        for name, shape in shapes.items():
+            block, features = plain.get_submodule(name), torch.rand(shape, device=next(plain.parameters()).device)
+            for parameter in block.parameters():
+                parameter.zero_()
+            if list(block.parameters()) and torch.equal(block(features), features):
+                blocks.append(name)
+    return [name for name in blocks if not any(other.startswith(f"{name}.") for other in blocks)]  # the innermost
 
 
-def drop_blocks(model: nn.Module, names: Iterable[str]) -> nn.Module:
+def drop_blocks(model: nn.Module, names: str | Iterable[str], example_input: Tensor | None = None) -> nn.Module:
     """A copy without some residual blocks: what went into them goes on unchanged.
 
     Raises:
         ValueError: for a name that is no residual block.
 
     Example:
-        >>> from helpers import CifarNet
         >>> len(residual_blocks(drop_blocks(CifarNet(0.25), ["stage3.block2"])))
         4
     """
-    check(isinstance(names, Iterable), "names", names, "the name of a residual block, or a list of names")
-    names, blocks = [names] if isinstance(names, str) else list(names), residual_blocks(model)
-    if unknown := [name for name in names if name not in blocks]:
-        raise ValueError(f"names: {unknown[0]!r} is no residual block; the blocks are {', '.join(blocks) or 'none'}")
-    smaller = copy.deepcopy(up_to_date(model))
-    for name in names:
+    smaller, blocks = copy.deepcopy(up_to_date(model)), residual_blocks(model, example_input)
+    for name in [names] if isinstance(names, str) else names:
+        if name not in blocks:
+            raise ValueError(f"names: {name!r} is no residual block; the blocks are {', '.join(blocks) or 'none'}")
         smaller.set_submodule(name, nn.Identity())
     return smaller
-
-
-def bridge_layer(model: SimpleNet, images: Tensor) -> DepthPrunedNet:
-    """A `DepthPrunedNet` with the weights of a `SimpleNet`, whose last layer stands in for the two that it replaces.
-
-    It is the linear map from `layer2`'s outputs that comes closest to the logits, in the sense of least squares, on
-    `images` (uint8 [N, 3, H, W]).
-
-    Example:
-        >>> bridge_layer(SimpleNet(), torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)).layer3
-        Linear(in_features=128, out_features=10, bias=True)
-    """
-    check(isinstance(model, SimpleNet), "model", type(model).__name__, "a SimpleNet")
-    shallow = DepthPrunedNet(model.layer1.in_features, model.layer4.out_features)
-    for name in ("layer1", "layer2"):
-        shallow.get_submodule(name).load_state_dict(model.get_submodule(name).state_dict())
-    with torch.no_grad():
-        x = images.float() / 255
-        inside = model.layer2(model.layer1(x.flatten(1)).relu()).relu()  # [N, 128]
-        inside = torch.cat([inside, torch.ones(len(inside), 1)], 1)  # [N, 129]: the last column is for the bias
-        solution = torch.linalg.lstsq(inside, model(x), driver="gelsd").solution  # [129, 10]
-        shallow.layer3.weight.copy_(solution[:-1].T)
-        shallow.layer3.bias.copy_(solution[-1])
-    return shallow
-
-
-def block_similarity(model: nn.Module, split: Split) -> dict[str, float]:
-    """Mean cosine similarity of each residual block's input and output over a split: near 1, the block changes little.
-
-    Example:
-        >>> block_similarity(model, data.val.subset(1000))["stage1.block1"]  # doctest: +SKIP
-        0.93
-    """
-    found: dict[str, list[Tensor]] = {name: [] for name in residual_blocks(model)}
-
-    with ExitStack() as stack:
-        for name, parts in found.items():
-
-            def hook(module, inputs, output, parts=parts):
-                parts.append(F.cosine_similarity(inputs[0].float().flatten(1), output.float().flatten(1)).cpu())
-
-            stack.enter_context(model.get_submodule(name).register_forward_hook(hook))
-        predict(model, split.images)
-    return {name: torch.cat(parts).mean().item() for name, parts in found.items()}
