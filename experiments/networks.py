@@ -7,10 +7,12 @@ float16 before anything is measured, so the file is half as large and every mach
 import argparse
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from torch import nn
 
 from helpers.checkpoints import CheckpointError, load_cifar_net, save_network, trained
@@ -81,30 +83,30 @@ def make(width: float, seed: int, data: Dataset) -> dict:
     return row
 
 
-def missing(widths: list[float]) -> list[tuple[float, int]]:
-    """(width, seed) of the networks that are not there yet, seed by seed."""
-    wanted = [(width, seed) for width in widths for seed in range(SEEDS[width])]
+def missing(widths: Iterable[float], seeds: int | None = None) -> list[tuple[float, int]]:
+    """(width, seed) of the networks that are not there yet, seed by seed; `seeds` stops after the first ones."""
+    wanted = [(width, seed) for width in widths for seed in range(SEEDS[width])[:seeds]]
     return [(width, seed) for width, seed in wanted if not path_of(width, seed).exists()]
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.networks", description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=float, choices=SEEDS, help="only this width (default: half width, then full width)")
+    parser.add_argument("--seeds", type=int, help="only seeds 0 to N - 1")
+    parser.add_argument("--jobs", type=int, default=1, help="local processes, which share the cores (default: 1)")
     parser.add_argument("--dry-run", action="store_true", help="list what is missing, and stop")
     options = parser.parse_args(arguments)
-    data = load_dataset("cifar10")
-    todo = missing([options.width] if options.width else list(SEEDS))
+    todo = missing([options.width] if options.width else SEEDS, options.seeds)
     print(f"{len(todo)} of {sum(SEEDS.values())} networks are missing" + "".join(f"\n  width {w:g}, seed {s}" for w, s in todo))
-    if options.dry_run:
+    if options.dry_run or not todo:
         return
-    for done, (width, seed) in enumerate(todo, start=1):
-        start = time.perf_counter()
-        row = make(width, seed, data)
+    start, data = time.perf_counter(), load_dataset("cifar10")
+    parallel = Parallel(options.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+    for done, row in enumerate(parallel(delayed(make)(width, seed, data) for width, seed in todo), start=1):
         pd.DataFrame([row]).to_csv(INDEX, mode="a", header=not INDEX.exists(), index=False)
-        same_width = sum(other == width for other, _ in todo[done:])
         minutes = (time.perf_counter() - start) / 60
-        told = f"{minutes:.0f} minutes; {same_width} more of this width: about {same_width * minutes:.0f} minutes"
-        print(f"width {width:g}, seed {seed}: test accuracy {row['test_accuracy']:.2%}, {told}", flush=True)
+        left = f"{done} of {len(todo)} in {minutes:.0f} minutes; the others of this width take about {minutes / done:.0f} each"
+        print(f"width {row['width']:g}, seed {row['seed']}: test accuracy {row['test_accuracy']:.2%}, {left}", flush=True)
 
 
 if __name__ == "__main__":
