@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from helpers.data import check
 
@@ -81,3 +82,14 @@ def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.9
     difference = _differences(a, b)
     p = stats.ttest_1samp(difference, 0).pvalue if np.ptp(difference) else difference[0] == 0  # exact without spread
     return mean_ci(difference, level)._replace(p=float(p))
+
+
+def holm(p_values: dict) -> dict:
+    """P-values of several tests, corrected so that the chance of any false alarm stays as for one test (Holm 1979).
+
+    Example:
+        >>> holm({"a": 0.01, "b": 0.5})["a"]
+        0.02
+    """
+    corrected = multipletests(list(p_values.values()), method="holm")[1]
+    return dict(zip(p_values, corrected.tolist(), strict=True))

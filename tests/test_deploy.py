@@ -1,8 +1,7 @@
-"""ONNX files compute what PyTorch computes, quantised ones nearly, and advice follows the rows."""
+"""ONNX files compute what PyTorch computes, and quantised ones nearly."""
 
 import copy
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from test_surgery import lively
 from torch import nn
 
-from experiments.advice import TARGETS, advise, on_gpu
 from helpers import (
     CheckpointError,
     CifarNet,
@@ -109,116 +107,3 @@ def test_damaged_files_are_named(exported, tmp_path, share):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.onnx: no such file; write it with export_onnx"):
         run_onnx(tmp_path / "none.onnx", IMAGES)
-
-
-# ---- advice
-
-
-def rows(**changes):
-    table = pd.DataFrame(
-        [
-            (1.0, "dense", "dense", 0.90, 10.0, 100.0, 1000, 80),
-            (1.0, "shallow", "depth", 0.895, 6.0, 40.0, 500, 60),
-            (1.0, "dense, int8", "dense", 0.90, 7.0, 50.0, 300, 80),
-            (1.0, "dense, badly in int8", "dense", 0.6, 7.0, 50.0, 300, 80),
-            (1.0, "tiny", "depth", 0.5, 1.0, 9.0, 50, 5),
-            (0.5, "half", "dense", 0.83, 5.0, 30.0, 250, 20),
-            (0.5, "half, masked", "magnitude", 0.828, 4.9, 29.0, 60, 20),
-        ],
-        columns=["width", "network", "method", "val_accuracy", "time_share_1", "time_share_256", "zipped_bytes", "macs"],
-    ).assign(backend="cpu", precision=["fp32", "fp32", "int8", "int8", "fp32", "fp32", "fp32"])
-    table["test_accuracy"] = table.val_accuracy - 0.01
-    return pd.concat([table.assign(seed=seed) for seed in range(3)], ignore_index=True).assign(**changes)
-
-
-def networks(table, target, points=1.0):
-    return advise(table, target, points)[0].network.tolist()
-
-
-def test_the_cheapest_good_network_of_each_width_is_first():
-    assert networks(rows(), "CPU, large batches") == ["shallow", "dense, int8", "dense", "half"]
-    assert networks(rows(), "storage or download") == ["dense, int8", "shallow", "dense", "half, masked", "half"]
-    best = advise(rows(), "CPU, one image at a time")[0].iloc[0]
-    assert (best.width, best.network, best.runs, best.time_share_1, best.share) == (1.0, "shallow", 3, 6.0, 0.6)
-    assert (best.lost, best.margin) == (pytest.approx(0.5), pytest.approx(0))
-    assert networks(rows(), "CPU, large batches", points=50)[0] == "tiny"
-
-
-def test_a_mask_is_no_advice_where_time_counts():
-    """It computes as much as the dense network, whatever the clock said; sparse kernels are another matter."""
-    assert "half, masked" not in networks(rows(), "CPU, one image at a time")
-    assert networks(rows(backend="sparse"), "accelerator with sparse kernels")[-2:] == ["half, masked", "half"]
-
-
-def test_choices_are_made_by_validation_and_told_by_test():
-    table = rows()
-    lucky = table.network == "shallow"
-    table.loc[lucky, "val_accuracy"] = 0.8
-    assert "shallow" not in networks(table, "CPU, large batches")
-    table = rows()
-    table.loc[lucky, "test_accuracy"] = [0.80, 0.81, 0.82]
-    first = advise(table, "CPU, large batches")[0].iloc[0]
-    assert first.network == "shallow" and first.lost == pytest.approx(8) and first.margin == pytest.approx(2.484, abs=1e-3)
-
-
-def test_advice_shows_the_rows_that_it_rests_on():
-    table = rows()
-    advice, because = advise(table, "storage or download")
-    assert set(because.network) == set(advice.network) and "tiny" not in set(because.network)
-    assert because.index.isin(table.index).all() and len(because) == advice.runs.sum()
-
-
-def test_a_changed_row_changes_the_answer():
-    changed = rows()
-    changed.loc[(changed.network == "shallow") & (changed.seed == 1), "val_accuracy"] = 0.80
-    assert networks(changed, "CPU, large batches")[0] == "dense, int8"
-    changed = rows()
-    changed.loc[changed.network == "half, masked", "zipped_bytes"] = 900
-    assert networks(changed, "storage or download")[3] == "half"
-
-
-def test_what_is_not_measured_gets_no_advice():
-    for target in ("GPU, batches of 4,096", "accelerator with sparse kernels"):
-        assert all(table.empty for table in advise(rows(), target))
-    assert not advise(rows(backend="cuda"), "GPU, one image at a time")[0].empty
-    with pytest.raises(ValueError, match=r"target='TPU': must be one of CPU, one image"):
-        advise(rows(), "TPU")
-    with pytest.raises(ValueError, match="must hold the dense network of width 0.5"):
-        advise(rows()[lambda table: table.network != "half"], next(iter(TARGETS)))
-
-
-def test_a_gpus_times_go_to_the_networks_of_their_shape():
-    """Shares of the dense network of width 1.0, turn by turn; from scratch is as fast as uniform; no masks, no int8."""
-    names = ["width", "method", "share", "blocks", "source", "precision"]
-    kinds = [
-        (1.0, "dense", None, 0, "depth_width", "fp32"),
-        (1.0, "dense", None, 0, "depth_width", "int8"),
-        (1.0, "depth", None, 1, "depth_width", "fp32"),
-        (0.5, "dense", None, 0, "depth_width", "fp32"),
-        (0.5, "width, uniform", 0.5, 0, "depth_width", "fp32"),
-        (0.5, "from scratch", 0.5, 0, "depth_width", "fp32"),
-        (0.5, "from scratch", 0.25, 0, "depth_width", "fp32"),  # not timed
-        (0.5, "magnitude", None, None, "gradual_pruning", "fp32"),
-    ]
-    table = pd.DataFrame(kinds, columns=names).assign(seed=3, backend="cpu", test_accuracy=0.5)
-    table["share"] = table.share.astype(float)
-    cut = table[table.source == "depth_width"].query("precision == 'fp32'")[["width", "method", "share", "blocks", "seed"]]
-    cut["dropped"] = cut.method.map({"depth": "stage1.block1"})
-    timed = {
-        (1.0, "dense", None, 1.0): 4.0, (1.0, "depth", "stage1.block1", 1.0): 3.0,
-        (0.5, "dense", None, 1.0): 2.0, (0.5, "width, uniform", None, 0.5): 1.0,
-    }  # fmt: skip
-    times = [
-        (*shape, size, precision, turn, own * (turn + 1) * (1 if precision == "fp32" else 7))
-        for shape, own in timed.items()
-        for size in (1, 4096)
-        for precision in ("fp32", "bf16")
-        for turn in range(6)
-    ]
-    times = pd.DataFrame(
-        times, columns=["width", "method", "dropped", "share", "batch_size", "precision", "turn", "milliseconds"]
-    )
-    found = on_gpu(table, cut, times)
-    assert found.index.size == 5 and set(found.precision) == {"fp32"} and set(found.backend) == {"cuda"}
-    assert found.time_share_4096.tolist() == [1.0, 0.75, 0.5, 0.25, 0.25] == found.time_share_1.tolist()
-    assert table.backend.eq("cpu").all()

@@ -1,5 +1,6 @@
 """The README's numbers come from rows, its links lead somewhere, and its commands exist."""
 
+import importlib.util
 import re
 
 import pandas as pd
@@ -9,9 +10,9 @@ from statsmodels.stats.multitest import multipletests
 import tasks
 from experiments import figures
 from experiments.benchmarks.pruned_speed import speed_ups
-from experiments.figures import time_shares
 from experiments.grids import GRIDS, LEVELS
 from experiments.stats import mean_ci, paired_difference
+from experiments.tables import time_shares
 from helpers import CifarNet, count_macs, load_cifar_net, read_results
 from helpers.data import REPOSITORY
 
@@ -189,6 +190,18 @@ def test_named_commands_exist():
     for path in DOCUMENTS:
         for name in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             assert name in tasks.COMMANDS, f"{path.name}: make {name}"
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(REPOSITORY.glob("notebooks/**/*.ipynb"))], ids=lambda path: path.name)
+def test_named_modules_exist(path):
+    for name in re.findall(r"python -m ((?:experiments|helpers|tools)[\w.]*\w)", path.read_text(encoding="utf-8")):
+        assert importlib.util.find_spec(name), f"python -m {name}"
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *sorted(REPOSITORY.glob("notebooks/**/*.ipynb"))], ids=lambda path: path.name)
+def test_named_grids_exist(path):
+    for name in re.findall(r"python -m experiments (\w+)", path.read_text(encoding="utf-8")):
+        assert name in GRIDS or name == "NAME", f"python -m experiments {name}"
 
 
 def test_every_notebook_is_in_the_table():

@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
 
-from experiments.stats import Estimate, mean_ci, paired_difference
+from experiments.stats import Estimate, holm, mean_ci, paired_difference
 
 numbers = st.floats(-100, 100).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=20)
@@ -43,24 +40,9 @@ def test_series_are_paired_by_their_index():
 
 
 def test_holm_by_hand():
-    """As notebook 07 calls it. 0.01 x 4, then 0.02 x 3, then the running maximum: 0.03 x 2 = 0.06, and 0.04 x 1 raised to 0.06."""
-    assert multipletests([0.04, 0.01, 0.03, 0.02], method="holm")[1] == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert multipletests([0.6, 0.7], method="holm")[1].tolist() == [1.0, 1.0]
-
-
-def test_equivalence_by_hand():
-    """As notebook 07 calls it. Differences -1, 0, 1 against ± 5: t = 5 / (1/√3) = 5√3 on 2 degrees; p = (1 - t/√(2 + t²)) / 2."""
-    t = 5 * math.sqrt(3)
-    a, b = np.array([0.0, 1, 2]), np.array([1.0, 1, 1])
-    assert ttost_paired(a, b, -5, 5)[0] == pytest.approx((1 - t / math.sqrt(2 + t * t)) / 2, rel=1e-9)
-    assert ttost_paired(a, b, -5, 5)[0] < 0.05 < ttost_paired(a, b, -1, 1)[0]
-
-
-def test_power_is_what_repeated_studies_find():
-    """As notebook 07 calls it: of many studies with this true difference, four of five find it."""
-    effect = TTestPower().solve_power(nobs=10, alpha=0.05 / 8, power=0.8)
-    differences = np.random.default_rng(0).normal(effect, 1, size=(4000, 10))
-    assert (scipy_stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05 / 8).mean() == pytest.approx(0.8, abs=0.03)
+    """0.01 x 4, then 0.02 x 3, then the running maximum: 0.03 x 2 = 0.06, and 0.04 x 1 raised to 0.06."""
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.02}) == pytest.approx({"a": 0.06, "b": 0.04, "c": 0.06, "d": 0.06})
+    assert holm({0.5: 0.6, 0.9: 0.7}) == {0.5: 1.0, 0.9: 1.0}
 
 
 @given(samples, st.floats(0.5, 0.99))

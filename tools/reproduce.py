@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
         print(f"  {name:<24} {count:>4} runs, {command.estimate(count, rows, jobs=1)}", flush=True)
     for name in GRIDS:
         command.main([name, "--out", str(TARGET / "results" / f"{name}.csv"), *arguments])
-    figures.main(TARGET / "results", TARGET / "images")
+    figures.draw(TARGET / "results", TARGET / "images")
 
 
 if __name__ == "__main__":
