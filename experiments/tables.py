@@ -1,6 +1,11 @@
 """The rows of results/ as the tables that the notebooks show: each function is named by what its table shows.
 
-Differences are in points of accuracy, paired by seed, with 95 % confidence intervals.
+Rows in, table out. Differences are in points of accuracy, paired by seed, with 95 % confidence intervals.
+
+Example:
+    >>> from helpers import read_results
+    >>> mask_overlaps(read_results("gradual_pruning")).loc["one-shot, same network", "90%"]
+    '0.672 ± 0.002'
 """
 
 import pandas as pd
@@ -115,7 +120,13 @@ def time_of_width_against_depth(times: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_against_width(rows: pd.DataFrame) -> pd.DataFrame:
-    """Time and accuracy with one, two and three blocks fewer, beside networks as narrow: `with_time_shares` of width 1.0."""
+    """Time and accuracy with one, two and three blocks fewer, beside networks as narrow: `with_time_shares` of width 1.0.
+
+    Example:
+        >>> rows = with_time_shares(read_results("depth_width"), read_results("depth_width_speed"))  # doctest: +SKIP
+        >>> depth_against_width(rows[rows.width == 1.0])["2 fewer"]["1 image: depth"]  # doctest: +SKIP
+        '77% (74% to 79%)'
+    """
     arms = rows.groupby(["method", "blocks"])
     means = arms.mean(numeric_only=True)
     accuracy = {arm: runs.set_index("seed").test_accuracy for arm, runs in arms}
@@ -133,7 +144,12 @@ def depth_against_width(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def widths_by_macs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Uniform and guided widths and new weights at three shares of the MACs: `with_time_shares` of width 0.5."""
+    """Uniform and guided widths and new weights at three shares of the MACs: `with_time_shares` of width 0.5.
+
+    Example:
+        >>> widths_by_macs(rows[rows.width == 0.5]).uniform[0.5]  # doctest: +SKIP
+        '81.2%'
+    """
     accuracy = rows.pivot(index="seed", columns=["method", "share"], values="test_accuracy")
     time = rows.groupby(["method", "share"]).time_256.mean()
     table = {}
@@ -210,7 +226,12 @@ def mask_overlaps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(differences: dict[float, Estimate]) -> str:
-    """At which sparsities an arm differs from instant pruning, by tests corrected for their number (`gaps`)."""
+    """At which sparsities an arm differs from instant pruning, by tests corrected for their number (`gaps`).
+
+    Example:
+        >>> verdict({0.9: Estimate(0.01, 0.005, 0.015, 10, p=0.001), 0.5: Estimate(0.0, -0.01, 0.01, 10, p=0.8)})
+        'higher at 90%; no difference shown at 50%'
+    """
     p = holm({level: gap.p for level, gap in differences.items()})
     found = {"lower": [], "higher": [], "no difference shown": []}
     for level in sorted(p):
@@ -247,7 +268,11 @@ def earlier_end(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def other_cases(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Instant, equal and cubic pruning at 90, 95 and 98 % in other settings: the rows of each by its name."""
+    """Instant, equal and cubic pruning at 90, 95 and 98 % in other settings: the rows of each by its name.
+
+    Example:
+        >>> other_cases({"width 1.0": read_results("gradual_vs_instant_wide")})  # doctest: +SKIP
+    """
     table = {}
     for case, rows in cases.items():
         arms = {name: by_seed(runs) for name, runs in rows.groupby("schedule")}
@@ -281,6 +306,10 @@ def mistakes(rows: pd.DataFrame) -> pd.DataFrame:
     """Equal portions minus instant pruning, without and with each mistake, and how far it moves: an `Estimate` a sparsity.
 
     Rows of `gradual_vs_instant`; seeds and sparsities are those that were measured with mistakes.
+
+    Example:
+        >>> mistakes(read_results("gradual_vs_instant"))["no mistake"][0.8].in_points()  # doctest: +SKIP
+        '-0.1 (-0.6 to +0.3)'
     """
 
     def arms(some: pd.DataFrame, column: str = "test_accuracy") -> dict[str, pd.DataFrame]:
@@ -302,7 +331,12 @@ def mistakes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference_and_equivalence(equal: pd.DataFrame, instant: pd.DataFrame, bound: float) -> pd.DataFrame:
-    """Equal portions minus instant, tested for a difference and for lying within ± `bound`; each family corrected by Holm."""
+    """Equal portions minus instant, tested for a difference and for lying within ± `bound`; each family corrected by Holm.
+
+    Example:
+        >>> difference_and_equivalence(equal, instant, bound=0.003).says[0.5]  # doctest: +SKIP
+        'equivalent'
+    """
     differences = gaps(equal, instant)
     p = {level: gap.p for level, gap in differences.items()}
     within = {level: ttost_paired(equal[level].dropna(), instant[level].dropna(), -bound, bound)[0] for level in differences}
@@ -373,7 +407,11 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
 
 
 def two_cheapest(advice: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """For each target and width the two cheapest networks of `advise` that cost no more than the dense one."""
+    """For each target and width the two cheapest networks of `advise` that cost no more than the dense one.
+
+    Example:
+        >>> two_cheapest({target: advise(rows, target)[0] for target in TARGETS})  # doctest: +SKIP
+    """
     best = []
     for target, networks in advice.items():
         cheap = networks[networks.share <= 1].groupby("width").head(2)
