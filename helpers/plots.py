@@ -291,13 +291,13 @@ def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
 def rgb_filters(weight: Tensor, removed: Sequence[int]) -> Figure:
     """First-layer filters [N, 3, h, w] as colour images, eight in a row, all on one scale; the removed ones crossed out."""
     columns = 8
-    colours = (weight.detach() / (2 * weight.detach().abs().max()) + 0.5).permute(0, 2, 3, 1)  # grey: zero
+    colors = (weight.detach() / (2 * weight.detach().abs().max()) + 0.5).permute(0, 2, 3, 1)  # grey: zero
     rows = -(-len(weight) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.8 * columns, 0.95 * rows), squeeze=False)
     for k, ax in enumerate(axes.flat):
         ax.axis("off")
         if k < len(weight):
-            ax.imshow(colours[k], interpolation="nearest")
+            ax.imshow(colors[k], interpolation="nearest")
             ax.set_title(str(k), fontsize=8.5, pad=2)
             if k in removed:
                 ax.plot([0, 1, 0, 1], [0, 1, 1, 0], color="0.1", lw=1.2, transform=ax.transAxes)

@@ -19,7 +19,7 @@ from .criteria import Criterion, MagnitudePruning, is_amount, is_number, salienc
 from .data import Dataset, Split, check, check_whole
 from .masks import check_finite, make_permanent, masked_parameter, refresh, up_to_date
 from .metrics import count_macs
-from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
+from .models import DepthPrunedNet, ResidualBlock, SimpleNet
 from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
 from .training import predict
 
@@ -312,7 +312,17 @@ def _cut(layer: nn.Module, kept: Tensor, dim: int) -> None:
         if value.ndim > dim:
             part = value.detach().index_select(dim, kept)
             setattr(layer, name, nn.Parameter(part, value.requires_grad) if isinstance(value, nn.Parameter) else part)
-    fit_sizes(layer)
+    _fit_sizes(layer)
+
+
+def _fit_sizes(module: nn.Module) -> None:
+    """Let the sizes that a layer states follow the shape of its weight."""
+    if isinstance(module, nn.Conv2d):
+        module.out_channels, module.in_channels = module.weight.shape[:2]
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        module.num_features = len(module.weight)
 
 
 def channel_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
