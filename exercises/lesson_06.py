@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from helpers.data import is_whole
-
 from .answers import Wrong, number, self_check
 
 
@@ -21,7 +19,7 @@ def check_schedule(answer: Sequence) -> str:
         raise Wrong("sparsities count all weights, not what remains")
     if (low, high) != (0.4, 0.8):
         raise Wrong(f"it goes to {low:.0%} and then to {high:.0%}; half of the target is 40 %, the target 80 %")
-    if not (is_whole(first) and is_whole(second)):
+    if not (isinstance(first, int) and isinstance(second, int)):
         raise Wrong(f"steps are counted: {first!r} and {second!r} should be whole numbers (100 // 2, not 100 / 2)")
     if (first, second) != (0, 50):
         raise Wrong(

@@ -17,9 +17,11 @@ from torch import nn
 
 from helpers.checkpoints import CheckpointError, load_cifar_net, save_network, trained
 from helpers.data import REPOSITORY, Dataset, load_dataset
-from helpers.devices import describe_device, pick_device, pick_precision, seed_everything
+from helpers.devices import pick_device, pick_precision, seed_everything
 from helpers.models import CifarNet
 from helpers.training import evaluate, train
+
+from .runner import describe_device
 
 FOLDER = REPOSITORY / "results" / "networks"
 INDEX = REPOSITORY / "results" / "networks.csv"

@@ -6,6 +6,8 @@ sweep that is killed loses at most the runs in flight, and the same command (`py
 
 import csv
 import os
+import platform
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from helpers.data import Dataset, check, load_dataset
-from helpers.devices import describe_device, pick_device
+from helpers.devices import pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
@@ -48,6 +50,17 @@ class Grid:
     def everything(self) -> list[dict]:
         """All configurations, with the grid's number of seeds."""
         return self.configurations(range(self.seeds))
+
+
+def describe_device(device: torch.device | str) -> str:
+    """The name of a device in result rows: that of the GPU, or of the processor with its core count."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    name = named[1].strip() if named else platform.processor() or platform.machine()
+    return f"{name} GPU (mps)" if kind == "mps" else f"{name} ({os.cpu_count()} cores)"
 
 
 class ResultsError(RuntimeError):

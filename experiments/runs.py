@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -360,9 +361,9 @@ def train_and_prune(configuration: dict, data: Dataset) -> dict:
         prunings = [step for step, _ in schedule.steps(total)] if schedule else []
         curve, look = _watch(model, data.val.subset(watched), prunings, total) if watched else ([], None)
 
-        def on_step(step: int, optimiser: torch.optim.Optimizer) -> None:
+        def on_step(step: int, optimizer: torch.optim.Optimizer) -> None:
             if variant == "reset optimiser" and step in prunings:
-                optimiser.state.clear()
+                optimizer.state.clear()
             if look:
                 look(step)
 
@@ -442,7 +443,7 @@ def deploy(configuration: dict, data: Dataset) -> dict:
     dense network of width 1.0: `time_share_…` is the share of its time, which holds where a machine drifts. Start it with
     `--jobs 1`: what runs beside it disturbs it.
     """
-    from helpers.deploy import export_onnx, onnx_accuracy, onnx_latencies, quantise_onnx
+    from helpers.deploy import export_onnx, onnx_accuracy, onnx_latencies, quantize_onnx
 
     path = kept(configuration, data)
     if not path.exists():
@@ -453,15 +454,16 @@ def deploy(configuration: dict, data: Dataset) -> dict:
         file = Path(folder, "network.onnx")
         export_onnx(model, file)
         if configuration["precision"] == "int8":
-            quantise_onnx(file, file, data.train)
+            quantize_onnx(file, file, data.train)
         row |= {
             "val_accuracy": onnx_accuracy(file, data.val), "test_accuracy": onnx_accuracy(file, data.test),
             "file_bytes": file.stat().st_size, "zipped_bytes": len(gzip.compress(file.read_bytes())),
         }  # fmt: skip
         export_onnx(CifarNet(), Path(folder, "dense.onnx"))  # new weights take as long as trained ones
         for size in (1, 256):
-            own, dense = onnx_latencies([file, Path(folder, "dense.onnx")], size)
-            row |= {f"latency_ms_{size}": round(own.median, 4), f"time_share_{size}": round(own.relative_to(dense), 4)}
+            pruned, dense = onnx_latencies([file, Path(folder, "dense.onnx")], size)
+            shares = [time / reference for time, reference in zip(pruned.times, dense.times, strict=True)]  # drift cancels
+            row |= {f"latency_ms_{size}": round(pruned.median, 4), f"time_share_{size}": round(statistics.median(shares), 4)}
     return row | {
         "achieved_sparsity": round(sparsity(model).fraction, 6), "macs": count_macs(model), "backend": "cpu",
         "parameters": sum(p.numel() for p in model.parameters()), "threads": torch.get_num_threads(),

@@ -5,9 +5,9 @@ Nothing here imports `experiments`, where measurements are made and their rows d
 """
 
 # isort: off
-from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
-from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, measure
-from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
+from .data import DataError, Dataset, Split, full_budget, is_interactive, load_dataset, output_path, read_results
+from .metrics import Latency, Measurement, count_macs, latencies, measure
+from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20, resnet56
 from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
 from .masks import SparsityReport, make_permanent, mask_overlap, prunable_layers, sparsity
 from .scopes import prune_globally, prune_layers

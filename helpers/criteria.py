@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
-from .data import Dataset, Split, check, check_whole, is_whole
+from .data import Dataset, Split, check, check_whole
 from .devices import autocast, eval_mode, to_float
 from .masks import Target, all_weights, mask_of, parameter_of, refresh
 
@@ -54,9 +54,9 @@ class Criterion(prune.BasePruningMethod):
             amount = plain_amount("amount", amount)
         else:
             check(is_number(threshold) and threshold >= 0, "threshold", threshold, "a number of 0 or more")
-        one_of = dim is None or (is_whole(dim) and dim in (0, 1))
+        one_of = dim is None or dim in (0, 1)
         check(one_of, "dim", dim, "None (single weights), 0 (filters) or 1 (input channels)")
-        check(is_whole(n) and n in (1, 2), "n", n, "1 or 2")
+        check(n in (1, 2), "n", n, "1 or 2")
         self.amount, self.threshold, self.dim, self.n = amount, threshold, dim, n
         if dim is not None:
             self.PRUNING_TYPE = "structured"

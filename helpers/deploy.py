@@ -1,16 +1,12 @@
-"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantised to 8 bits.
-
-Introduced in notebook 08.
-"""
+"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantized to 8 bits. Introduced in notebook 08."""
 
 import copy
 import logging
 import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
+from types import SimpleNamespace
 
-import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -18,16 +14,13 @@ from torch import Tensor, nn
 from .checkpoints import CheckpointError
 from .data import Split, replacing
 from .masks import make_permanent, up_to_date
-from .metrics import IMAGE, Latency, by_turns
-
-INPUT = "images"
+from .metrics import Latency, example_batch, interleaved_timings
 
 
-def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
-    """Write a network, masks applied, as an ONNX file for any batch size (`torch.onnx.export` by `torch.export`).
+def export_onnx(model: nn.Module, path: str | os.PathLike, example_input: Tensor | None = None) -> None:
+    """Write a network, masks applied, as an ONNX file that takes "images" in batches of any size and gives "logits".
 
-    The file takes float images [N, 3, 32, 32] in 0..1 named "images", and gives logits [N, 10]. A failed
-    export leaves an older file whole.
+    `example_input` is a batch; by default [1, 3, 32, 32]. A failed export leaves an older file whole.
 
     Example:
         >>> export_onnx(small, "small.onnx")  # doctest: +SKIP
@@ -36,24 +29,19 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
     """
     plain = make_permanent(copy.deepcopy(up_to_date(model))).cpu().eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it remarks on packages that this network doesn't need
-    any_size = ({0: torch.export.Dim("batch")},)
     program = torch.onnx.export(
-        plain, (torch.rand(2, *IMAGE),), dynamo=True, verbose=False, input_names=[INPUT], output_names=["logits"],
-        dynamic_shapes=any_size,
+        plain, (example_batch(plain, example_input, 2),), dynamo=True, verbose=False, input_names=["images"],
+        output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch")},),
     )  # fmt: skip
     with replacing(path) as beside:
         program.save(beside)
 
 
-def run_onnx(path: str | os.PathLike, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits [N, 10] of an ONNX file for images (uint8 [N, 3, 32, 32]), computed by onnxruntime on the CPU.
-
-    Raises:
-        CheckpointError: for a file that is missing or damaged, by name and with the next step.
-    """
+def run_onnx(path: str | os.PathLike, images: Tensor) -> Tensor:
+    """Logits [N, 10] of an ONNX file for images (uint8 [N, 3, H, W]), computed by onnxruntime on the CPU."""
     session = _session(path)
-    batches = (batch.float().div(255).numpy() for batch in images.split(batch_size))
-    return torch.from_numpy(np.concatenate([session.run(None, {INPUT: batch})[0] for batch in batches]))
+    batches = (batch.float().div(255).numpy() for batch in images.split(500))
+    return torch.cat([torch.from_numpy(session.run(None, {"images": batch})[0]) for batch in batches])
 
 
 def onnx_accuracy(path: str | os.PathLike, split: Split) -> float:
@@ -62,53 +50,39 @@ def onnx_accuracy(path: str | os.PathLike, split: Split) -> float:
 
 
 def onnx_latencies(paths: Iterable[str | os.PathLike], batch_size: int = 1, *, turns: int = 7) -> list[Latency]:
-    """Times of a forward pass of ONNX files in onnxruntime, by turns as in `latencies`, with as many threads as torch.
+    """Times of a forward pass of ONNX files in onnxruntime, interleaved as in `latencies`, with as many threads as torch."""
+    calls = []
+    for session in [_session(path) for path in paths]:
+        shape = [batch_size, *session.get_inputs()[0].shape[1:]]
+        calls.append(partial(session.run, None, {"images": torch.rand(shape).numpy()}))
+    return interleaved_timings(calls, turns)
 
-    Threads that wait sleep: by default those of one file's session would spin, and slow down the next one's turn.
-    """
-    sessions, images = [_session(path, spinning=False) for path in paths], torch.rand(batch_size, *IMAGE).numpy()
-    return by_turns([lambda session=session: session.run(None, {INPUT: images}) for session in sessions], batch_size, turns)
 
+def quantize_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Split) -> None:
+    """Static 8-bit quantization of an ONNX file: weights per channel, activations by their ranges on 500 images of `split`.
 
-def quantise_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Split, images: int = 500) -> None:
-    """Static 8-bit quantisation of an ONNX file: weights per channel, activations by the ranges of some training images.
-
-    Convolutions, linear layers and additions become integer operations. Source: Jacob et al. 2018 (arXiv:1712.05877);
-    done by `onnxruntime.quantization`.
-
-    Args:
-        split: where the first `images` images come from: training images, never test ones.
-
-    Example:
-        >>> quantise_onnx("small.onnx", "small-int8.onnx", data.train)  # doctest: +SKIP
+    Take training images, never test ones. Source: Jacob et al. 2018 (arXiv:1712.05877), done by `onnxruntime.quantization`.
     """
     _session(path)  # a missing or damaged file is named here
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):
-        batches = iter(split.images[:images].float().div(255).split(100))
-
-        def get_next(self):
-            return next(({INPUT: batch.numpy()} for batch in self.batches), None)
-
-    with tempfile.TemporaryDirectory() as folder, replacing(target) as beside:
-        prepared = Path(folder, "prepared.onnx")
-        quant_pre_process(str(path), str(prepared))
+    inputs = ({"images": batch.numpy()} for batch in split.images[:500].float().div(255).split(100))
+    reader = SimpleNamespace(get_next=partial(next, inputs, None))
+    with replacing(target) as beside:
+        quant_pre_process(str(path), str(beside))
         quantize_static(
-            str(prepared), str(beside), Reader(), per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
+            str(beside), str(beside), reader, per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
 
 
-def _session(path: str | os.PathLike, spinning: bool = True) -> onnxruntime.InferenceSession:
-    if not Path(path).exists():
-        raise CheckpointError(f"{path}: no such file; write it with export_onnx")
+def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would slow an interleaved network
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise CheckpointError(f"{path}: damaged, or no ONNX file; write it again with export_onnx") from error
+        raise CheckpointError(f"{path}: missing, damaged, or no ONNX file; write it with export_onnx") from error

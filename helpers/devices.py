@@ -1,10 +1,7 @@
 """Where and how a network computes: seeds, devices, precision, modes. Used by everything that runs a network."""
 
-import os
-import platform
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,60 +10,40 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from .data import check
 
-PRECISIONS = ("auto", "fp32", "bf16")
-
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (libraries that use the global generator)
     torch.manual_seed(seed)
 
 
 def pick_device() -> torch.device:
-    """The fastest device of this machine: cuda, then mps, then cpu."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The fastest device of this machine: a GPU where there is one, else the processor."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def describe_device(device: torch.device | str) -> str:
-    """The name of a device in result rows: that of the GPU, or of the processor with its core count."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if torch.device(device).type == "mps":
-        return f"{name} GPU (mps)"
-    with suppress(OSError, StopIteration):
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    return f"{name} ({os.cpu_count()} cores)"
-
-
-def pick_precision(device: torch.device | str) -> str:
+def pick_precision(device: torch.device) -> str:
     """ "bf16" where the device computes it natively, else "fp32": emulated bf16 is slower, not faster."""
-    kind = torch.device(device).type
-    if kind == "cuda":
+    if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Intel AMX, or the AVX-512 bf16 instructions of newer AMD and Intel processors
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if kind == "cpu" and native and torch.backends.mkldnn.is_available() else "fp32"
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # newer Intel and AMD processors
+    return "bf16" if device.type == "cpu" and native and torch.backends.mkldnn.is_available() else "fp32"
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module):
     """Every module in evaluation mode inside the block, and back in its own mode after it."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         yield
     finally:
-        for module, mode in modes:
+        for module, mode in modes.items():
             module.training = mode
 
 
 @contextmanager
-def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+def on_device(model: nn.Module, device: torch.device):
     """The model on a device inside the block, and back on its own after it, however that comes."""
     home = next(model.parameters()).device
     try:
@@ -88,9 +65,8 @@ def refresh_masked(model: nn.Module) -> None:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which a forward pass runs in a precision: "auto" (bf16 where native), "fp32" or "bf16"."""
-    check(precision in PRECISIONS, "precision", precision, f"one of {', '.join(PRECISIONS)}")
-    if precision == "auto":
-        precision = pick_precision(device)
+    check(precision in ("auto", "fp32", "bf16"), "precision", precision, "auto, fp32 or bf16")
+    precision = pick_precision(device) if precision == "auto" else precision
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -1,27 +1,20 @@
-"""What a network costs: parameters, multiply-accumulates, bytes and measured latency, beside its accuracy.
-
-Introduced in notebook 05.
-"""
+"""What a network costs: parameters, multiply-accumulates, bytes and latency, beside its accuracy. Introduced in notebook 05."""
 
 import copy
 import io
 import logging
-import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .data import Split, check, check_whole
+from .data import Split, check
 from .devices import autocast, eval_mode
 from .masks import make_permanent, up_to_date
 from .training import evaluate
-
-IMAGE = (3, 32, 32)
-DRIFT = 0.05  # share by which a network's latency changes between two measurements
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
 from torch.utils import benchmark  # noqa: E402
@@ -29,16 +22,11 @@ from torch.utils import benchmark  # noqa: E402
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a batch: median and interquartile range of repeated runs; `times` are those of each turn."""
+    """Milliseconds a batch: median and interquartile range over the turns, and the time of each turn."""
 
     median: float
     iqr: float
-    batch_size: int
     times: tuple[float, ...] = ()
-
-    def relative_to(self, other: "Latency") -> float:
-        """This time as a share of another's, with which it took turns: the median over the turns, in which drift cancels."""
-        return statistics.median(mine / theirs for mine, theirs in zip(self.times, other.times, strict=True))
 
     def __repr__(self) -> str:
         return f"{self.median:.2f} ms (IQR {self.iqr:.2f})"
@@ -46,7 +34,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure` found. `latency` is by batch size; `latency_ms` is the one at batch 1; MACs are for one image."""
+    """What `measure` found: MACs for one example, `latency` by batch size."""
 
     accuracy: float
     parameters: int
@@ -55,11 +43,6 @@ class Measurement:
     file_bytes: int
     latency: dict[int, Latency]
     threads: int
-    precision: str
-
-    @property
-    def latency_ms(self) -> float:
-        return self.latency[min(self.latency)].median
 
     def rows(self) -> dict[str, float]:
         """The numbers by name, as in a table."""
@@ -67,120 +50,93 @@ class Measurement:
         return plain | {f"latency_ms, batch {size}": latency.median for size, latency in self.latency.items()}
 
     def compare(self, other: "Measurement") -> pd.DataFrame:
-        """This network beside `other`: both values, and how many times smaller or faster `other` is.
+        """This network beside `other`: both values, and how many times smaller or faster `other` is (accuracy: points).
 
-        Accuracy is compared by its difference in points. Where the interquartile ranges of two latencies overlap, or
-        their medians differ by less than 5 %, `remark` says that the difference lies inside the noise: two measurements
-        drift as well as spread. Small differences take `latencies`, which times by turns.
-
-        Raises:
-            ValueError: for a measurement at other batch sizes, with other threads or in another precision.
+        `remark` marks latencies that differ by less than their spread, or than the 5 % by which two measurements drift.
         """
-        check(set(self.latency) <= set(other.latency), "other", list(other.latency), f"timed at batches {list(self.latency)}")
-        how, theirs = ((m.threads, m.precision) for m in (self, other))
-        check(how == theirs, "other", theirs, f"measured with the same threads and precision, {how}")
-        theirs = other.rows()
-        rows = {name: {"this": value, "other": theirs[name], "remark": ""} for name, value in self.rows().items()}
-        for name, row in rows.items():
-            row["gain"] = f"{row['this'] / row['other']:.2f}×" if row["other"] else "∞"
-            if name == "accuracy":
-                row["gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
-        for size, mine in self.latency.items():
-            yours = other.latency[size]
-            noise = max((mine.iqr + yours.iqr) / 2, DRIFT * max(mine.median, yours.median))
-            told = f"{self.threads} thread{'s' if self.threads > 1 else ''}, {self.precision}, IQR {mine.iqr:.2g} and {yours.iqr:.2g}"
-            if abs(mine.median - yours.median) <= noise:
-                told = f"inside the noise; {told}"
-            rows[f"latency_ms, batch {size}"]["remark"] = told
-        return pd.DataFrame(rows.values(), index=rows, columns=["this", "other", "gain", "remark"], dtype=object)
+        check(self.threads == other.threads, "other", other, f"measured with as many threads, {self.threads}")
+        table = pd.DataFrame({"this": self.rows(), "other": other.rows()}, dtype=object)
+        table["gain"] = [f"{this / that:.2f}×" if that else "∞" for this, that in zip(table.this, table.other, strict=True)]
+        table.loc["accuracy", "gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
+        table["remark"] = ""
+        for size in self.latency:
+            a, b = self.latency[size], other.latency[size]
+            if abs(a.median - b.median) <= max((a.iqr + b.iqr) / 2, 0.05 * max(a.median, b.median)):
+                table.loc[f"latency_ms, batch {size}", "remark"] = "inside the noise"
+        return table
 
 
-def count_macs(model: nn.Module, example_input: torch.Tensor | None = None) -> int:
-    """Multiply-accumulates of one image through convolutions and linear layers (`torch.utils.flop_counter`, halved).
+def example_batch(model: nn.Module, example_input: Tensor | None = None, batch_size: int = 1) -> Tensor:
+    """Random images in the shape of `example_input` (a batch; default: [1, 3, 32, 32]), on the model's device; always the same."""
+    shape = (3, 32, 32) if example_input is None else example_input.shape[1:]
+    images = torch.rand(batch_size, *shape, generator=torch.Generator().manual_seed(0))
+    return images.to(next(model.parameters()).device)
 
-    Masks don't change it: zeros are multiplied like other numbers.
+
+def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
+    """Multiply-accumulates of one example through convolutions and linear layers (`torch.utils.flop_counter`, halved).
+
+    Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32].
 
     Example:
         >>> count_macs(nn.Conv2d(3, 8, 3, padding=1))  # 3 * 8 * 9 weights at each of 1,024 places
         221184
     """
-    device = next(model.parameters()).device
     with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shape = IMAGE if example_input is None else example_input.shape[1:]
-        model(torch.zeros(1, *shape, device=device))
+        model(example_batch(model, example_input))
     return counter.get_total_flops() // 2
 
 
-def file_bytes(model: nn.Module) -> int:
-    """Size in bytes of the saved `state_dict`."""
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    return buffer.tell()
+def latencies(
+    models: Iterable[nn.Module], batch_size: int = 1, example_input: Tensor | None = None, precision: str = "fp32", turns: int = 7
+) -> list[Latency]:
+    """Time of a forward pass of each network, in evaluation mode, on its device; images are channels last.
 
-
-def latencies(models: Iterable[nn.Module], batch_size: int = 1, *, precision: str = "fp32", turns: int = 7) -> list[Latency]:
-    """Time of a forward pass of each network, in evaluation mode, channels last, on the networks' device.
-
-    By turns: what slows the machine for a while slows them all alike. In each turn every network is timed once, after a
-    warm-up, for about 20 ms or one forward pass (`torch.utils.benchmark`), with as many threads as torch uses; medians and
-    IQRs are over the turns.
-
-    Raises:
-        ValueError: for a batch size below 1, fewer than two turns, or an unknown precision.
+    Networks take turns, so what slows the machine for a while slows them all alike. `example_input` is as in `count_macs`.
 
     Example:
         >>> latencies([model, small], 256)  # doctest: +SKIP
         [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
     """
-    return by_turns([_forward_pass(model, batch_size, precision) for model in models], batch_size, turns)
+
+    def forward_pass(model: nn.Module) -> Callable[[], Tensor]:
+        batch = example_batch(model, example_input, batch_size)
+        layout = torch.channels_last if batch.ndim == 4 else torch.contiguous_format
+        model, batch = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout), batch.to(memory_format=layout)
+        run = torch.inference_mode()(lambda: model(batch))
+        return autocast(batch.device, precision)(run)
+
+    return interleaved_timings([forward_pass(model) for model in models], turns)
 
 
-def by_turns(runs: Iterable[Callable[[], object]], batch_size: int, turns: int = 7) -> list[Latency]:
-    """Time of each call, in turns: medians and IQRs over the turns."""
-    check_whole("turns", turns, 2)
-    timers = [benchmark.Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()) for run in runs]
-    calls = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
-    times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, calls, strict=True)] for _ in range(turns)])
+def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:
+    """Time of each call, with as many threads as torch uses; medians and interquartile ranges over the turns.
+
+    In each turn every call is timed once, after a warm-up, for about 20 ms or one run (`torch.utils.benchmark`).
+    """
+    timers = [benchmark.Timer("run()", globals={"run": call}, num_threads=torch.get_num_threads()) for call in calls]
+    runs = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
+    times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])
     quartiles = times.quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
-    found = zip(quartiles, times.T.tolist(), strict=True)
-    return [Latency(median, high - low, batch_size, tuple(own)) for (low, median, high), own in found]
+    return [Latency(median, high - low, tuple(times[:, k].tolist())) for k, (low, median, high) in enumerate(quartiles)]
 
 
-def _forward_pass(model: nn.Module, batch_size: int, precision: str) -> Callable[[], None]:
-    """A call that runs random images through a copy of the model, in evaluation mode, channels last."""
-    check_whole("batch_size", batch_size, 1)
-    device = next(model.parameters()).device
-    in_precision = autocast(device, precision)
-    timed = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
-    images = torch.rand(batch_size, *IMAGE, device=device).contiguous(memory_format=torch.channels_last)
+def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256)) -> Measurement:
+    """Accuracy on `split` (by `evaluate`, in its precision), size and fp32 speed of a model, on the device that it is on.
 
-    def run():
-        with torch.inference_mode(), in_precision:
-            timed(images)
-
-    return run
-
-
-def measure(
-    model: nn.Module, split: Split, *, batch_sizes: Iterable[int] = (1, 256), precision: str = "fp32", turns: int = 7
-) -> Measurement:
-    """Accuracy on `split`, size and speed of a model, on the device that it is on.
-
-    `parameters` counts all parameters of the network that runs (masks are not parameters); `nonzero` those that are
-    not zero; accuracy is that of `evaluate`, in its own precision. Energy is not measured.
+    `nonzero` counts the parameters that are not zero; masks are no parameters. `example_input` is as in `count_macs`.
 
     Example:
         >>> measure(model, data.test).compare(measure(small, data.test))  # doctest: +SKIP
     """
-    plain = make_permanent(copy.deepcopy(up_to_date(model)))
-    values = [p.detach() for p in plain.parameters()]
+    plain, file = make_permanent(copy.deepcopy(up_to_date(model))), io.BytesIO()
+    torch.save(model.state_dict(), file)
     return Measurement(
         accuracy=evaluate(model, split).accuracy,
-        parameters=sum(v.numel() for v in values),
-        nonzero=sum(int(v.count_nonzero()) for v in values),
-        macs=count_macs(plain),
-        file_bytes=file_bytes(model),
-        latency={size: latencies([model], size, precision=precision, turns=turns)[0] for size in batch_sizes},
+        parameters=sum(p.numel() for p in plain.parameters()),
+        nonzero=sum(int(p.count_nonzero()) for p in plain.parameters()),
+        macs=count_macs(plain, example_input),
+        file_bytes=file.tell(),
+        latency={size: latencies([model], size, example_input)[0] for size in batch_sizes},
         threads=torch.get_num_threads(),
-        precision=precision,
     )

@@ -1,15 +1,12 @@
-"""The networks of the collection: `CifarNet` in any width, and a trio of small fully connected ones.
-
-Introduced in notebooks 01 (`CifarNet`) and 05 (the trio).
-"""
+"""The networks: `CifarNet` in any width (notebook 01), three small fully connected ones (05) and two public ResNets."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
-from .data import check
+from .data import PUBLIC_WEIGHTS, check, public_weights
 
-# Mean and standard deviation of CIFAR-10's training images per colour channel, in 0..1
+# Mean and standard deviation of CIFAR-10's training images per color channel, in 0..1
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
@@ -17,20 +14,24 @@ CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around which the input is carried: relu(x + f(x)). [N, C, H, W] -> [N, C, H, W].
 
-    Its input and output have one shape, so a trained network still runs when the block is dropped.
-    Source: the basic block of ResNet (He et al. 2016, arXiv:1512.03385).
+    A trained network still runs when such a block is dropped. With `stride` 2 it halves the resolution and doubles the channels:
+    x is then every second pixel, between channels of zeros (option A). Source: ResNet (He et al. 2015, arXiv:1512.03385).
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, stride: int = 1):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels // stride, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.stride = stride
         nn.init.zeros_(self.bn2.weight)  # a new block passes its input through (Goyal et al. 2017, arXiv:1706.02677)
 
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)), inplace=True)  # in place: the same values, less memory
+        if self.stride == 2:
+            zeros = x.shape[1] // 2
+            x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, zeros, zeros))
         return relu(self.bn2(self.conv2(out)).add_(x), inplace=True)
 
 
@@ -64,8 +65,7 @@ class CifarNet(nn.Module):
     the fast CIFAR-10 networks of Page (2018, "How to train your ResNet") and Jordan (2024, arXiv:2404.00498).
 
     Args:
-        width: factor on all channel counts, in (0, 4]. 1.0 (the checkpoint): 1.5 M parameters and 98 M MACs;
-            0.5 (the experiments): 0.4 M parameters and 25 M MACs.
+        width: factor on all channel counts. 1.0 (the checkpoint): 1.5 M parameters, 98 M MACs; 0.5 (most rows): 0.4 M, 25 M.
 
     Example:
         >>> CifarNet(width=0.5)(torch.rand(2, 3, 32, 32)).shape
@@ -73,21 +73,20 @@ class CifarNet(nn.Module):
     """
 
     channels = (32, 64, 96, 160)  # at width 1.0: after conv1 and after each stage
-    blocks = (1, 2, 2)  # residual blocks per stage
 
     def __init__(self, width: float = 1.0, classes: int = 10):
         super().__init__()
-        ok = isinstance(width, int | float) and not isinstance(width, bool) and 0 < width <= 4
-        check(ok, "width", width, "a number in (0, 4]")
+        check(0 < width <= 4, "width", width, "a number in (0, 4]")
         self.width = float(width)
+        self.architecture = {"width": self.width, "classes": classes}
         c0, c1, c2, c3 = (max(1, round(width * c)) for c in self.channels)
         self.register_buffer("mean", torch.tensor(CIFAR10_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(CIFAR10_STD).view(1, 3, 1, 1))
         self.conv1 = nn.Conv2d(3, c0, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c0)
-        self.stage1 = Stage(c0, c1, self.blocks[0])
-        self.stage2 = Stage(c1, c2, self.blocks[1])
-        self.stage3 = Stage(c2, c3, self.blocks[2])
+        self.stage1 = Stage(c0, c1, blocks=1)
+        self.stage2 = Stage(c1, c2, blocks=2)
+        self.stage3 = Stage(c2, c3, blocks=2)
         self.pool = nn.MaxPool2d(4)  # [N, 160, 4, 4] -> [N, 160, 1, 1]
         self.fc = nn.Linear(c3, classes)
 
@@ -101,20 +100,16 @@ class CifarNet(nn.Module):
 
 
 class SimpleNet(nn.Module):
-    """A small fully connected network: images [N, 3, 32, 32] are flattened; inputs-256-128-64-10, `layer1` … `layer4`.
-
-    Example:
-        >>> SimpleNet()(torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
-    """
+    """A small fully connected network: images [N, 3, 32, 32] are flattened; inputs-256-128-64-10, `layer1` … `layer4`."""
 
     hidden = (256, 128, 64)
 
     def __init__(self, inputs: int = 3 * 32 * 32, classes: int = 10):
         super().__init__()
+        self.architecture = {"inputs": inputs, "classes": classes}
         sizes = (inputs, *self.hidden, classes)
-        for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
-            self.add_module(f"layer{k}", nn.Linear(n_in, n_out))
+        for k in range(1, len(sizes)):
+            self.add_module(f"layer{k}", nn.Linear(sizes[k - 1], sizes[k]))
 
     def forward(self, images: Tensor) -> Tensor:
         *hidden, last = self.children()
@@ -136,13 +131,45 @@ class WidthPrunedNet(SimpleNet):
     hidden = (256, 64, 64)
 
 
-def fit_sizes(module: nn.Module) -> None:
-    """Let the sizes that a layer states follow the shape of its weight."""
-    for kind, names in (
-        (nn.Conv2d, ("out_channels", "in_channels")),
-        (nn.Linear, ("out_features", "in_features")),
-        (nn.BatchNorm1d | nn.BatchNorm2d, ("num_features",)),
-    ):
-        if isinstance(module, kind):
-            for name, size in zip(names, module.weight.shape, strict=False):
-                setattr(module, name, size)
+class CifarResNet(nn.Module):
+    """A ResNet for CIFAR-10 (He et al. 2015, section 4.2): float images [N, 3, 32, 32] in 0..1 -> logits [N, 10].
+
+    `conv1`, three stages of `blocks` residual blocks with 16, 32 and 64 channels, and one linear layer. Names and normalization
+    are those of the public weights (github.com/akamaster/pytorch_resnet_cifar10).
+    """
+
+    def __init__(self, blocks: int):
+        super().__init__()
+        self.architecture = {"blocks": blocks}
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1), persistent=False)
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(*[ResidualBlock(16) for _ in range(blocks)])
+        self.layer2 = nn.Sequential(ResidualBlock(32, stride=2), *[ResidualBlock(32) for _ in range(blocks - 1)])
+        self.layer3 = nn.Sequential(ResidualBlock(64, stride=2), *[ResidualBlock(64) for _ in range(blocks - 1)])
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = relu(self.bn1(self.conv1((images - self.mean) / self.std)), inplace=True)  # [N, 16, 32, 32]
+        x = self.layer3(self.layer2(self.layer1(x)))  # [N, 64, 8, 8]
+        return self.linear(adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def resnet20(pretrained: bool = False) -> CifarResNet:
+    """ResNet-20: 0.27 M parameters. Its public weights (`make data`) classify 91.7 % of CIFAR-10's test images."""
+    return _resnet(3, PUBLIC_WEIGHTS[0] if pretrained else None)
+
+
+def resnet56(pretrained: bool = False) -> CifarResNet:
+    """ResNet-56: 0.85 M parameters. Its public weights (`make data`) classify 93.4 % of CIFAR-10's test images."""
+    return _resnet(9, PUBLIC_WEIGHTS[1] if pretrained else None)
+
+
+def _resnet(blocks: int, file: str | None) -> CifarResNet:
+    model = CifarResNet(blocks)
+    if file is not None:
+        state = torch.load(public_weights(file), map_location="cpu", weights_only=True)["state_dict"]
+        model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+        model.eval()
+    return model

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import nn
 
 from .criteria import Criterion, MagnitudePruning, check_fraction
-from .data import Dataset, check, check_whole, is_whole
+from .data import Dataset, check, check_whole
 from .masks import masks_of
 from .scopes import prune_globally, prune_layers
 from .training import History, steps_in, train
@@ -131,11 +132,11 @@ def prune_iteratively(
         return _rewinding(model, data, levels, total, criterion, scope, on_step, recipe | {"epochs": epochs})
     due = dict(pairs)
 
-    def prune_then(step: int, optimiser: torch.optim.Optimizer) -> None:
+    def prune_then(step: int, optimizer: torch.optim.Optimizer) -> None:
         if step in due:
             prune_to(model, due[step], criterion, scope, data)
         if on_step is not None:
-            on_step(step, optimiser)
+            on_step(step, optimizer)
 
     history = train(model, data, epochs=epochs, on_step=prune_then, **recipe)
     history.recipe["prunings"] = pairs
@@ -172,7 +173,7 @@ def _rewinding(model, data, levels, total, criterion, scope, on_step, recipe) ->
     whole = History()
     seed = recipe.pop("seed", 0)
     for k, (level, (start, end)) in enumerate(zip(levels, pairwise(ends), strict=True)):
-        shifted = None if on_step is None else lambda step, optimiser, start=start: on_step(start + step, optimiser)
+        shifted = None if on_step is None else lambda step, optimizer, start=start: on_step(start + step, optimizer)
         own = recipe | {"epochs": (end - start) / per_epoch, "seed": seed + 1000 * k, "criterion": criterion, "scope": scope}
         part = prune_iteratively(model, data, [(0, level)], on_step=shifted, **own)
         for name in ("loss", "train_accuracy", "val_accuracy", "lr"):
@@ -190,7 +191,7 @@ def _check_pairs(pairs: Pairs, total: int, masks: dict, scope: str) -> None:
         raise ValueError("schedule: is empty, must hold at least one (step, sparsity) pair")
     for step, level in pairs:
         check_fraction("schedule", level)
-        if not (is_whole(step) and 0 <= step < total):
+        if not (isinstance(step, Integral) and 0 <= step < total):
             raise ValueError(f"schedule: step {step!r} must be a whole number in [0, {total}), the steps of this training")
     for (step, level), (later, higher) in pairwise(pairs):
         if later <= step or higher < level:

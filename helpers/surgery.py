@@ -19,7 +19,7 @@ from .criteria import Criterion, MagnitudePruning, saliency_scores
 from .data import Dataset, Split, check, check_whole
 from .devices import eval_mode
 from .masks import make_permanent, masked_parameter, refresh, up_to_date
-from .metrics import count_macs
+from .metrics import count_macs, example_batch
 from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
 
 Layers = Iterable[str | nn.Module]
@@ -80,17 +80,11 @@ def _plain_copy(model: nn.Module) -> nn.Module:
     return make_permanent(copy.deepcopy(up_to_date(model)))
 
 
-def _random_images(model: nn.Module, example_input: Tensor | None) -> Tensor:
-    """Four images in the example's shape, the same at each call."""
-    shape = (3, 32, 32) if example_input is None else example_input.shape[1:]
-    return torch.rand(4, *shape, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
-
-
 def _dependency_graph(plain: nn.Module, example_input: Tensor | None):
     """Torch-Pruning's graph of a network without masks; it follows gradients, which all parameters are given."""
     from torch_pruning import DependencyGraph
 
-    images = _random_images(plain.requires_grad_(True), example_input)
+    images = example_batch(plain.requires_grad_(True), example_input, 4)
     try:
         with torch.enable_grad(), eval_mode(plain):
             return DependencyGraph().build_dependency(plain, images, lambda model, images: model(images), verbose=False)
@@ -266,7 +260,7 @@ def _without(model: nn.Module, channels: dict[str, list[int]], example_input: Te
 
 @torch.no_grad()
 def _same_outputs(model: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
-    images = _random_images(model, example_input)
+    images = example_batch(model, example_input, 4)
     with eval_mode(model), eval_mode(small):
         expected = model(images)
         try:
@@ -351,7 +345,7 @@ def residual_blocks(model: nn.Module, example_input: Tensor | None = None) -> li
 
     with eval_mode(plain), torch.no_grad():
         with register_module_forward_hook(remember_shape):
-            plain(_random_images(plain, example_input))
+            plain(example_batch(plain, example_input))
         for name, shape in shapes.items():
             block, features = plain.get_submodule(name), torch.rand(shape, device=next(plain.parameters()).device)
             for parameter in block.parameters():

@@ -11,187 +11,201 @@ from hypothesis import strategies as st
 from test_surgery import IMAGES, lively, networks, outputs
 from torch import nn
 from torch.nn.utils import prune
+from torchvision.models import resnet18
 
-from helpers import (
-    CheckpointError,
-    CifarNet,
-    MagnitudePruning,
-    RandomPruning,
-    SimpleNet,
-    channel_groups,
-    checkpoints,
-    drop_blocks,
-    evaluate,
-    load_cifar_net,
-    load_network,
-    load_pretrained,
-    make_permanent,
-    prunable_layers,
-    prune_channels,
-    prune_globally,
-    residual_blocks,
-    save_network,
-    shrink,
-    sparsity,
-    train,
-    trained,
-)
-from helpers.checkpoints import VERSION
+import helpers as h
+from helpers import checkpoints, training
 
 
-def back(model, tmp_path, into=None, **options):
-    path = tmp_path / "net.pth"
-    save_network(model, path, **options)
-    return load_network(path, into)
+def back(model, folder, into=None, **options):
+    h.save_network(model, folder / "net.pth", **options)
+    return h.load_network(folder / "net.pth", into)
+
+
+def assert_same(model, again):
+    state, other = model.state_dict(), again.state_dict()
+    assert state.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in state.items())
+    assert torch.equal(outputs(model), outputs(again)) and repr(again) == repr(model.eval())
+
+
+class Varied(nn.Module):
+    """A class that the collection does not know, with layers that state their sizes in several ways."""
+
+    def __init__(self, channels=8):
+        super().__init__()
+        self.register_buffer("attention_mask", torch.ones(3))  # no mask of torch.nn.utils.prune
+        self.first = nn.Conv2d(3, 2 * channels, 3)
+        self.grouped = nn.Conv2d(2 * channels, 2 * channels, 3, groups=2, bias=False)
+        self.depthwise = nn.Conv2d(2 * channels, 4 * channels, 3, groups=2 * channels)
+        self.norms = nn.Sequential(nn.BatchNorm2d(4 * channels, affine=False), nn.GroupNorm(2, 4 * channels), nn.Identity())
+        self.last = nn.Sequential(nn.Linear(4 * channels, channels), nn.LayerNorm(channels), nn.Linear(channels, 10))
+
+    def forward(self, x):
+        return self.last(self.norms(self.depthwise(self.grouped(self.first(x)))).mean((2, 3)))
+
+
+# ---- round trips
 
 
 @given(networks(), st.data())
 def test_masked_permanent_and_shrunk_networks_come_back(tmp_path_factory, model, data):
     into = copy.deepcopy(model) if isinstance(model, nn.Sequential) else None
     folder = tmp_path_factory.mktemp("nets")
-    prune_globally(model, [RandomPruning(data.draw(st.floats(0, 0.3)), 1)])
+    h.prune_globally(model, [h.RandomPruning(data.draw(st.floats(0, 0.3)), 1)])
     amounts = {
         name: data.draw(st.integers(0, group.channels - 1))
-        for name, group in channel_groups(make_permanent(copy.deepcopy(model))).items()
+        for name, group in h.channel_groups(h.make_permanent(copy.deepcopy(model))).items()
     }
     for step in ("masked", "permanent", "channels masked", "shrunk", "masked again"):
         if step == "permanent":
-            model = make_permanent(copy.deepcopy(model))
-            assert not prune.is_pruned(model)
+            model = h.make_permanent(copy.deepcopy(model))
         elif step == "channels masked":
-            prune_channels(model, amounts)
+            h.prune_channels(model, amounts)
         elif step == "shrunk":
-            model = shrink(model)
+            model = h.shrink(model)
         elif step == "masked again":
-            prune_globally(model, [RandomPruning(0.2, 2)])
+            h.prune_globally(model, [h.RandomPruning(0.2, 2)])
         again = back(model, folder, into)
-        assert torch.equal(outputs(model), outputs(again))
-        assert again.state_dict().keys() == model.state_dict().keys()
-        assert sparsity(again).layers == sparsity(model).layers
+        assert_same(model, again)
+        assert h.sparsity(again).layers == h.sparsity(model).layers
+
+
+@given(st.integers(1, 11), st.booleans())
+def test_other_classes_come_back_into_a_copy_of_one_like_them(tmp_path_factory, channels, masked):
+    model, into = Varied(channels), Varied()
+    into.norms[2] = nn.Dropout()  # a block, which the saved network lacks
+    for layer in (model.first, into.first, into.grouped)[: 3 if masked else 0]:
+        prune.random_unstructured(layer, "weight", 0.5)
+    before = repr(into)
+    again = back(model, tmp_path_factory.mktemp("varied"), into)
+    assert_same(model, again)
+    assert prune.is_pruned(again) == masked and not hasattr(again.grouped, "weight_mask")
+    assert repr(into) == before  # what was handed over stays as it was
+
+
+def test_a_pruned_resnet_of_torchvision_comes_back(tmp_path):
+    model = resnet18()
+    model.layer3[0].conv1, model.layer3[0].bn1 = nn.Conv2d(128, 9, 3, 2, 1, bias=False), nn.BatchNorm2d(9)
+    model.layer3[0].conv2 = nn.Conv2d(9, 256, 3, 1, 1, bias=False)
+    model.layer1[1] = nn.Identity()
+    prune.l1_unstructured(model.fc, "weight", 0.5)
+    assert_same(model, back(model, tmp_path, resnet18()))
+    for other in (None, h.CifarNet(0.1)):
+        with pytest.raises(h.CheckpointError, match="net.pth: .*it holds a ResNet: build one, then load_network"):
+            h.load_network(tmp_path / "net.pth", into=other)
+
+
+def test_a_public_kind_comes_back_by_itself(tmp_path):
+    model = lively(h.resnet20())
+    h.prune_globally(model, [h.MagnitudePruning(0.5)])
+    assert_same(model, back(model, tmp_path))
 
 
 def test_the_manifest(tmp_path):
-    model = drop_blocks(CifarNet(0.15), ["stage2.block1"])
-    prune_globally(model, [MagnitudePruning(0.5)])
-    save_network(model, tmp_path / "net.pth", dataset="digits", test_accuracy=0.97)
-    again = load_network(tmp_path / "net.pth")
+    model = h.drop_blocks(h.CifarNet(0.15), ["stage2.block1"])
+    h.prune_globally(model, [h.MagnitudePruning(0.5)])
+    again = back(model, tmp_path, dataset="digits", test_accuracy=0.97)
     manifest = again.manifest
     assert manifest["kind"] == "CifarNet" and manifest["architecture"] == {"width": 0.15, "classes": 10}
     assert manifest["dropped"] == ["stage2.block1"] and manifest["sparsity"] == pytest.approx(0.5, abs=1e-4)
     assert again.facts == {"dataset": "digits", "test_accuracy": 0.97} and manifest["torch"] == torch.__version__.split("+")[0]
-    assert manifest["layers"] == {name: list(layer.weight.shape) for name, layer in prunable_layers(model).items()}
 
 
 def test_what_comes_back_trains_on_with_its_masks(tmp_path, digits):
-    model = CifarNet(0.15)
-    prune_globally(model, [MagnitudePruning(0.8)])
+    model = h.CifarNet(0.15)
+    h.prune_globally(model, [h.MagnitudePruning(0.8)])
     again = back(model, tmp_path)
-    train(again, digits, epochs=0.1, validate=False)
-    assert sparsity(again).zeros == sparsity(model).zeros and prune.is_pruned(again)
-    small = back(shrink(drop_blocks(lively(CifarNet(0.15)), residual_blocks(CifarNet(0.15))[:2])), tmp_path)
-    train(small, digits, epochs=0.1, validate=False)
+    h.train(again, digits, epochs=0.1, validate=False)
+    assert h.sparsity(again).zeros == h.sparsity(model).zeros and prune.is_pruned(again)
+    small = back(h.shrink(h.drop_blocks(lively(h.CifarNet(0.15)), h.residual_blocks(h.CifarNet(0.15))[:2])), tmp_path)
+    h.train(small, digits, epochs=0.1, validate=False)
     assert small.eval()(IMAGES).shape == (16, 10)
-
-
-def test_the_same_network_gives_the_same_bytes(tmp_path):
-    model = CifarNet(0.1)
-    save_network(model, tmp_path / "a.pth")
-    save_network(model, tmp_path / "b.pth")
-    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
-
-
-@given(st.floats(0, 0.999))
-def test_a_truncated_file_is_named(tmp_path_factory, share):
-    path = tmp_path_factory.mktemp("cut") / "net.pth"
-    save_network(SimpleNet(inputs=12), path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"net.pth: damaged, or not a checkpoint .*: save it again with save_network"):
-        load_network(path)
-
-
-@given(st.integers(0), st.integers(1, 255))
-def test_a_changed_byte_is_noticed_or_harmless(tmp_path_factory, place, change):
-    path = tmp_path_factory.mktemp("flipped") / "net.pth"
-    torch.manual_seed(0)
-    model = SimpleNet(inputs=12)
-    save_network(model, path)
-    content = bytearray(path.read_bytes())
-    content[place % len(content)] ^= change
-    path.write_bytes(content)
-    try:
-        again = load_network(path).state_dict()
-    except CheckpointError as error:
-        assert "net.pth: " in str(error) and "save it again with save_network" in str(error)
-    else:  # a byte of the padding between the file's parts, or of a date
-        assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
-
-
-def test_a_network_of_another_class_comes_back_into_one_like_it(tmp_path):
-    def build():
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30 * 30, 10)).eval()
-
-    torch.manual_seed(0)
-    model, into = build(), build()
-    prune_channels(model, 0.5)
-    model = shrink(model)
-    prune_globally(model, [MagnitudePruning(0.3)])
-    again = back(model, tmp_path, into)
-    assert torch.equal(outputs(model), outputs(again)) and sparsity(again).zeros == sparsity(model).zeros
-    assert into[0].out_channels == 8  # what was handed over stays as it was
-    with pytest.raises(CheckpointError, match="net.pth: holds a Sequential: build one, then load_network"):
-        load_network(tmp_path / "net.pth")
-    with pytest.raises(CheckpointError, match="net.pth: holds a Sequential: build one, then load_network"):
-        load_network(tmp_path / "net.pth", into=CifarNet(0.1))
 
 
 @given(st.floats(0.05, 0.4), st.integers(0, 1000))
 def test_rounded_weights_come_back_rounded_and_the_rest_to_the_bit(tmp_path_factory, width, seed):
     torch.manual_seed(seed)
-    model = lively(CifarNet(width))
+    model = lively(h.CifarNet(width))
     if seed % 2:
-        prune_globally(model, [MagnitudePruning(0.5)])
+        h.prune_globally(model, [h.MagnitudePruning(0.5)])
     again = back(model, tmp_path_factory.mktemp("nets"), float16=True).state_dict()
     for key, value in model.state_dict().items():
         is_weight = value.ndim in (2, 4) and not key.endswith("_mask") and key not in ("mean", "std")
         assert again[key].dtype == value.dtype and torch.equal(again[key], value.half().float() if is_weight else value)
 
 
-def test_a_file_cannot_run_code(tmp_path):
-    torch.save(nn.Linear(2, 2), tmp_path / "pickled.pth")  # a pickled object, which weights_only refuses
-    with pytest.raises(CheckpointError, match="pickled.pth: damaged, or not a checkpoint"):
-        load_network(tmp_path / "pickled.pth")
+def test_the_same_network_gives_the_same_bytes(tmp_path):
+    model = h.CifarNet(0.1)
+    h.save_network(model, tmp_path / "a.pth")
+    h.save_network(model, tmp_path / "b.pth")
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
 
 
-@pytest.mark.parametrize("version", ["2", None, 0, True, 1.5])
-def test_a_version_that_is_none(tmp_path, version):
+# ---- damage
+
+
+@pytest.fixture(scope="module")
+def simple(tmp_path_factory):
+    """A small network, its file, and what is in the file."""
+    path, model = tmp_path_factory.mktemp("simple") / "net.pth", h.SimpleNet(inputs=12)
+    h.save_network(model, path)
+    return model, path, path.read_bytes()
+
+
+@given(st.floats(0, 0.999))
+def test_a_truncated_file_is_named(simple, share):
+    _, path, content = simple
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(h.CheckpointError, match=r"net.pth: cannot be loaded \(.*\): save it again with save_network"):
+        h.load_network(path)
+
+
+@given(st.integers(0), st.integers(1, 255))
+def test_a_changed_byte_is_noticed_or_harmless(simple, place, change):
+    model, path, content = simple
+    altered = bytearray(content)
+    altered[place % len(content)] ^= change
+    path.write_bytes(altered)
+    try:
+        again = h.load_network(path).state_dict()
+    except h.CheckpointError as error:
+        assert "net.pth: " in str(error) and "save it again with save_network" in str(error)
+    else:  # a byte of the padding between the file's parts, or of a date
+        assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["state"], "no checkpoint of this collection"),
+        (lambda content: [1, 2], "no checkpoint of this collection"),
+        (
+            lambda content: content | {"version": checkpoints.VERSION + 1},
+            "later version of this collection, 2: update it .git pull",
+        ),
+        (lambda content: content | {"state": {}}, "Missing key"),
+        (lambda content: nn.Linear(2, 2), "Weights only load failed"),  # a pickled object, which could run code
+    ],
+)
+def test_foreign_future_and_unfitting_files(simple, tmp_path, change, message):
     path = tmp_path / "net.pth"
-    save_network(CifarNet(0.1), path)
-    torch.save(torch.load(path, weights_only=True) | {"version": version}, path)
-    with pytest.raises(CheckpointError, match=rf"net.pth: damaged, its version is {version!r}: save it again"):
-        load_network(path)
+    path.write_bytes(simple[2])
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    with pytest.raises(h.CheckpointError, match=rf"net.pth: cannot be loaded \(.*{message}"):
+        h.load_network(path)
 
 
-def test_missing_foreign_and_future_files(tmp_path):
-    with pytest.raises(CheckpointError, match=r"none.pth: no such file: save it again with save_network"):
-        load_network(tmp_path / "none.pth")
-    torch.save({"state": {}}, tmp_path / "foreign.pth")
-    with pytest.raises(CheckpointError, match=r"foreign.pth: not a checkpoint of this collection .*: save it again"):
-        load_network(tmp_path / "foreign.pth")
-    save_network(CifarNet(0.1), tmp_path / "net.pth")
-    content = torch.load(tmp_path / "net.pth", weights_only=True)
-    torch.save(content | {"version": VERSION + 1}, tmp_path / "future.pth")
-    with pytest.raises(CheckpointError, match=r"future.pth: written by a later version .*git pull"):
-        load_network(tmp_path / "future.pth")
-    content["state"].pop("conv1.weight")
-    torch.save(content, tmp_path / "short.pth")
-    with pytest.raises(CheckpointError, match=r"short.pth: its weights do not fit its manifest"):
-        load_network(tmp_path / "short.pth")
+def test_missing_files_are_named(tmp_path, monkeypatch):
+    with pytest.raises(h.CheckpointError, match=r"none.pth: .*No such file.*: save it again with save_network"):
+        h.load_network(tmp_path / "none.pth")
+    monkeypatch.setattr(checkpoints, "CHECKPOINT", tmp_path / "cifar_net.pth")
+    with pytest.raises(h.CheckpointError, match="No such file.*: restore it with `git checkout cifar_net.pth`"):
+        h.load_network(tmp_path / "cifar_net.pth")
 
 
 def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
     path = tmp_path / "net.pth"
-    save_network(CifarNet(0.1), path)
+    h.save_network(h.CifarNet(0.1), path)
     before = path.read_bytes()
 
     def fails(content, file):
@@ -200,20 +214,14 @@ def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fails)
     with pytest.raises(OSError, match="disk full"):
-        save_network(CifarNet(0.2), path)
+        h.save_network(h.CifarNet(0.2), path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.pth"]
 
 
 def test_what_cannot_be_saved(tmp_path):
-    for value in ([1], torch.tensor(0.5), np.float64(0.5)):  # the last two could not be read again with weights_only
-        with pytest.raises(ValueError, match=r"accuracy=.*: must be a plain value"):
-            save_network(CifarNet(0.1), tmp_path / "net.pth", accuracy=value)
-    names = "kind, architecture, layers, dropped, sparsity, torch"
-    with pytest.raises(ValueError, match=rf"^facts: {names}: the manifest says this by itself; give the facts other names$"):
-        save_network(CifarNet(0.1), tmp_path / "net.pth", **dict.fromkeys(names.split(", "), "masked"), note="mine")
-    for fact in ({"kind": "masked"}, {"sparsity": 0.0}):
-        with pytest.raises(ValueError, match=f"^facts: {next(iter(fact))}: "):
-            save_network(CifarNet(0.1), tmp_path / "net.pth", **fact)
+    for facts in ({"note": [1]}, {"note": torch.tensor(0.5)}, {"note": np.float64(0.5)}, {"kind": "masked"}, {"sparsity": 0.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(facts))}=.*: must be text, a number, .* other than kind, architecture"):
+            h.save_network(h.CifarNet(0.1), tmp_path / "net.pth", **facts)
     assert not os.listdir(tmp_path)
 
 
@@ -221,48 +229,41 @@ def test_what_cannot_be_saved(tmp_path):
 
 
 @pytest.fixture
-def networks(tmp_path, monkeypatch):
+def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "REPOSITORY", tmp_path)
     return tmp_path / "build" / "networks"
 
 
-def test_trained_trains_once(digits, networks, monkeypatch, state_of, same_state):
+def test_trained_trains_once(digits, cache, monkeypatch, state_of, same_state):
     recipe = {"width": 0.1, "epochs": 0.5, "seed": 7, "lr": 0.01}
-    first = trained(digits, **recipe)
-    (path,) = networks.glob("*.pth")
+    first = h.trained(digits, **recipe)
+    (path,) = cache.glob("*.pth")
     assert all(part in path.name for part in ("digits", "width0.1", "epochs0.5", "seed7"))
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "train", lambda *_, **__: pytest.fail("trained again"))
-        assert same_state(state_of(first), state_of(trained(digits, **recipe)))
+        assert same_state(state_of(first), state_of(h.trained(digits, **recipe)))
     path.write_bytes(b"damaged")
-    assert same_state(state_of(first), state_of(trained(digits, **recipe)))
+    assert same_state(state_of(first), state_of(h.trained(digits, **recipe)))
 
 
-def test_another_recipe_is_another_network(digits, networks):
-    for change in ({}, {"seed": 1}, {"lr": 0.02}, {"width": 0.15}):
-        trained(digits, **{"width": 0.1, "epochs": 0.2, "seed": 0} | change)
-    assert len(list(networks.glob("*.pth"))) == 4
-
-
-def test_a_changed_default_is_another_network(digits, networks, monkeypatch):
+def test_another_recipe_is_another_network(digits, cache, monkeypatch):
     """The file's name holds the whole recipe: what was trained with an old default is not taken for the new one."""
-    recipe = {"width": 0.1, "epochs": 0.2}
-    trained(digits, **recipe)
-    monkeypatch.setitem(checkpoints.RECIPE, "momentum", 0.5)
-    trained(digits, **recipe)
-    monkeypatch.setattr(checkpoints, "default_rate", lambda data, batch_size: 0.01)
-    trained(digits, **recipe)
-    assert len(list(networks.glob("*.pth"))) == 3
+    recipe = {"width": 0.1, "epochs": 0.2, "seed": 0}
+    for change in ({}, {"seed": 1}, {"lr": 0.02}, {"width": 0.15}):
+        h.trained(digits, **recipe | change)
+    monkeypatch.setitem(training.RECIPE, "momentum", 0.5)
+    h.trained(digits, **recipe)
+    assert len(list(cache.glob("*.pth"))) == 5
 
 
 def test_pretrained_on_digits(digits):
-    model = load_pretrained(digits)
+    model = h.load_pretrained(digits)
     assert model.width == 1.0 and not model.training
-    assert evaluate(model, digits.val).accuracy > 0.9
+    assert h.evaluate(model, digits.val).accuracy > 0.9
 
 
 def test_the_shipped_checkpoint_says_what_it_is():
-    model = load_cifar_net()
+    model = h.load_cifar_net()
     assert model.width == 1.0
     assert {"dataset", "seed", "epochs", "lr", "device", "test_accuracy", "val_accuracy"} <= model.facts.keys()
     assert model.facts["dataset"] == "CIFAR-10" and model.facts["test_accuracy"] >= 0.915

@@ -503,7 +503,6 @@ def test_zeros_stay_through_training(kind, digits):
         (lambda: MagnitudePruning(0.5, dim=2), r"dim=2: must be None"),
         (lambda: MagnitudePruning(0.5, dim=1.0), r"dim=1.0: must be None"),
         (lambda: MagnitudePruning(0.5, dim=0, n=3), r"n=3: must be 1 or 2"),
-        (lambda: MagnitudePruning(0.5, dim=0, n=True), r"n=True: must be 1 or 2"),
         (lambda: PercentilePruning(0.9, 0.2), r"low=0.9, high=0.2: must be quantiles"),
         (lambda: PercentilePruning(0.2, 1.2), r"must be quantiles"),
         (lambda: RandomPruning(None), r"amount=None"),

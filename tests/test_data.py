@@ -1,4 +1,4 @@
-"""Data: both sets, and every way in which CIFAR-10's files, the folder or the network can fail."""
+"""Data: both sets, the public weights, and every way in which files, the folder or the network can fail."""
 
 import errno
 import hashlib
@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import tarfile
 import threading
 from functools import partial
@@ -20,19 +21,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR10
 
-from helpers import DataError, Split, load_dataset, output_path
+from helpers import DataError, Split, load_dataset, output_path, resnet20
 from helpers import data as data_module
-from helpers.data import CIFAR10_CLASSES, _split, data_root, download_cifar10, main
+from helpers.data import _split, data_root
 
 HERE = data_root()  # before the settings go
 FOLDER, META = CIFAR10.base_folder, CIFAR10.meta["filename"]
+CLOSED = "http://127.0.0.1:9/"
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch):
-    for name in ("PRUNING_DATA", "PRUNING_DATA_DIR", "PRUNING_BUDGET"):
+def root(tmp_path, monkeypatch):
+    """An empty data folder, and no other settings."""
+    for name in ("PRUNING_DATA", "PRUNING_BUDGET"):
         monkeypatch.delenv(name, raising=False)
-    data_module._announce.cache_clear()
+    monkeypatch.setenv("PRUNING_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -42,7 +46,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """A small archive in CIFAR-10's own format, which torchvision is told to expect and a server on this machine hands out."""
+    """A small archive in CIFAR-10's format and a file of weights, which are expected, and handed out by a server on this machine."""
     rng = np.random.default_rng(0)
     md5, source = {}, tmp_path / "server"
     source.mkdir()
@@ -50,13 +54,17 @@ def archive(tmp_path, monkeypatch):
     with tarfile.open(path, "w:gz") as tar:
         for name in [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), META]:
             content = {"data": rng.integers(0, 256, (40, 3072), dtype=np.uint8), "labels": [k % 10 for k in range(40)]}
-            payload = pickle.dumps({"label_names": list(CIFAR10_CLASSES)} if name == META else content)
+            payload = pickle.dumps({"label_names": [f"class {k}" for k in range(10)]} if name == META else content)
             md5[name] = hashlib.md5(payload).hexdigest()
             info = tarfile.TarInfo(f"{FOLDER}/{name}")
             info.size = len(payload)
             tar.addfile(info, io.BytesIO(payload))
+    weights = f"net-{hashlib.sha256(b'weights').hexdigest()[:8]}.th"
+    (source / weights).write_bytes(b"weights")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=source))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(data_module, "WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(data_module, "PUBLIC_WEIGHTS", (weights,))
     monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/{path.name}")
     monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
     monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name, _ in CIFAR10.train_list])
@@ -68,19 +76,8 @@ def archive(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def root(archive, tmp_path):
-    """A data folder into which the small archive is unpacked."""
-    return download_cifar10(tmp_path / "data")
-
-
-def left_over(root):
-    """Whatever lies in a data folder besides lock files."""
-    return sorted(entry.name for entry in root.iterdir() if not entry.name.endswith(".lock")) if root.exists() else []
-
-
-def told(root):
-    """How an error of the disk or the network begins, for `match`."""
-    return "CIFAR-10 could not be put into " + re.escape(f"{root} (")
+def small_cifar10(archive):
+    return load_dataset("cifar10", download=True)
 
 
 def truncate(path):
@@ -91,6 +88,10 @@ def flip_a_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def fail(error):
+    raise error
 
 
 # ---- what a good data set looks like
@@ -129,16 +130,16 @@ def test_split_is_stratified_and_loses_nothing(per_class, per_class_test, seed):
 def test_examples_per_class():
     split = Split(torch.zeros(7, 3, 32, 32, dtype=torch.uint8), torch.tensor([2, 0, 2, 1, 0, 2, 0]))
     assert split.examples_per_class(2).tolist() == [1, 4, 3, 0, 2]
-    assert split.examples_per_class(1).dtype == torch.int64
 
 
-def test_official_files():
-    """Counts, and that each image stands with its own label in one split alone, in the order that is documented."""
+def test_official_files(monkeypatch):
+    """Counts, and that each image stands with its label in one split alone, in the order that is documented."""
     try:
         train, test = (CIFAR10(HERE, train=part) for part in (True, False))
     except RuntimeError:
         pytest.skip(f"the official files of CIFAR-10 are not in {HERE}")
-    data = load_dataset("cifar10", HERE)
+    monkeypatch.setenv("PRUNING_DATA_DIR", str(HERE))
+    data = load_dataset("cifar10")
     labels = torch.tensor(train.targets), torch.tensor(test.targets)
     where = _split("", "", "", torch.arange(50_000), labels[0], torch.arange(10_000), labels[1])  # numbers instead of images
     assert torch.equal(torch.cat([where.train.images, where.val.images]).sort().values, torch.arange(50_000))
@@ -156,155 +157,132 @@ def test_official_files():
 # ---- which set is taken
 
 
-def test_auto_takes_cifar10_where_it_is(root, monkeypatch, capsys):
-    monkeypatch.setenv("PRUNING_DATA_DIR", str(root))
-    assert load_dataset().name == "cifar10"
-    assert capsys.readouterr().out == ""
-
-
-def test_auto_falls_back_to_digits_and_says_so_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PRUNING_DATA_DIR", str(tmp_path / "nothing-here"))
-    assert load_dataset().name == load_dataset().name == "digits"
+def test_auto_falls_back_to_digits_and_says_so(capsys):
+    assert load_dataset().name == "digits"
     out = capsys.readouterr().out
     assert out.count("\n") == 1 and "make data" in out and 'load_dataset("cifar10", download=True)' in out
 
 
-def test_cifar10_asked_for_by_name_never_falls_back_nor_downloads(archive, tmp_path):
-    with pytest.raises(DataError, match=f"no CIFAR-10 in {re.escape(str(tmp_path))}: .*make data"):
-        load_dataset("cifar10", tmp_path)
-    assert left_over(tmp_path) == ["server"]
+def test_cifar10_asked_for_by_name_never_falls_back_nor_downloads(archive, root):
+    with pytest.raises(DataError, match=f"{re.escape(str(root))}: .*make data"):
+        load_dataset("cifar10")
+    assert not root.exists()
 
 
-@pytest.mark.parametrize("name", ["mnist", "CIFAR10", ""])
-def test_unknown_name(name):
-    with pytest.raises(ValueError, match="name=.*auto, cifar10, digits"):
-        load_dataset(name)
-
-
-def test_unknown_setting(monkeypatch):
+def test_unknown_names_and_settings(monkeypatch):
+    with pytest.raises(ValueError, match="'mnist': must be auto, cifar10 or digits"):
+        load_dataset("mnist")
     monkeypatch.setenv("PRUNING_DATA", "imagenet")
-    with pytest.raises(ValueError, match="PRUNING_DATA=imagenet"):
+    with pytest.raises(ValueError, match="PRUNING_DATA='imagenet'"):
         load_dataset()
 
 
-def test_only_the_full_budget_on_cifar10_writes_committed_files(root, digits, monkeypatch):
-    cifar = load_dataset("cifar10", root)
-    assert output_path("cifar_net.pth", cifar).parent.name == "build"
+def test_only_the_full_budget_on_cifar10_writes_committed_files(small_cifar10, digits, monkeypatch):
+    assert output_path("cifar_net.pth", small_cifar10).parent.name == "build"
     monkeypatch.setenv("PRUNING_BUDGET", "full")
-    assert output_path("cifar_net.pth", cifar).parent == data_module.REPOSITORY
+    assert output_path("cifar_net.pth", small_cifar10).parent == data_module.REPOSITORY
     assert output_path("cifar_net.pth", digits).parent.name == "build"
 
 
-# ---- CIFAR-10's files
+# ---- files, disk and network
 
 
-def test_make_data(archive, tmp_path, monkeypatch, capsys):
-    root = tmp_path / "data"
-    monkeypatch.setenv("PRUNING_DATA_DIR", str(root))
-    main()
-    assert capsys.readouterr().out.endswith("CIFAR-10: 180 training, 20 validation and 40 test images\n")
-    assert left_over(root) == [FOLDER]
+def test_download(small_cifar10, root, monkeypatch, capsys):
+    assert repr(small_cifar10) == "CIFAR-10: 180 training, 20 validation and 40 test images"
     raw = pickle.loads((root / FOLDER / "test_batch").read_bytes())
     order = np.random.default_rng(0).permutation(40)
-    test = load_dataset("cifar10").test
-    assert np.array_equal(test.images.flatten(1).numpy(), raw["data"][order])
-    assert test.labels.tolist() == [raw["labels"][k] for k in order]
-    (root / FOLDER / META).unlink()
-    with pytest.raises(SystemExit, match="batches.meta"):
-        main()
-
-
-def test_nothing_is_fetched_twice(root, monkeypatch):
+    assert np.array_equal(small_cifar10.test.images.flatten(1).numpy(), raw["data"][order])
+    assert small_cifar10.test.labels.tolist() == [raw["labels"][k] for k in order]
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", lambda *_: pytest.fail("fetched again"))
-    assert load_dataset("cifar10", root, download=True).name == "cifar10"
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("fetched again"))
+    load_dataset("cifar10", download=True)
+    capsys.readouterr()
+    assert load_dataset().name == "cifar10" and capsys.readouterr().out == ""  # what "auto" takes where it is
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", META])
-def test_damaged_batch_file_is_named(root, damage, name):
+def test_a_damaged_file_is_refused_and_mended(small_cifar10, root, damage, name):
+    good = (root / FOLDER / name).read_bytes()
     damage(root / FOLDER / name)
-    with pytest.raises(DataError, match=f"{FOLDER}: missing or damaged: {name}. Delete this folder, then: make data"):
-        load_dataset("auto", root)
-    assert left_over(root) == [FOLDER]
-
-
-def test_files_that_cannot_be_read(root, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: fail(PermissionError(errno.EACCES, "Permission denied")))
-    with pytest.raises(DataError, match=f"{FOLDER}: cannot be read .*Permission denied"):
-        load_dataset("cifar10", root)
-
-
-# ---- the archive and the network
-
-
-def test_archive_in_the_folder_is_unpacked_without_network(archive, tmp_path, monkeypatch):
-    root = tmp_path / "data"
-    root.mkdir()
-    archive.rename(root / archive.name)
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/closed")
-    assert len(load_dataset("cifar10", root, download=True).test) == 40
-    assert left_over(root) == [FOLDER, archive.name]
-
-
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
-def test_damaged_archive_in_the_folder_is_named(archive, tmp_path, damage):
-    root = tmp_path / "data"
-    root.mkdir()
-    archive.rename(root / archive.name)
-    damage(root / archive.name)
-    with pytest.raises(DataError, match=f"{archive.name}: damaged .*Delete it, then: make data"):
-        download_cifar10(root)
-    assert left_over(root) == [archive.name]
+    with pytest.raises(DataError, match=f"{re.escape(str(root))}: .*missing or damaged.*Delete a damaged {FOLDER}/.*make data"):
+        load_dataset("auto")
+    if name == META:  # which torchvision fetches only with all others
+        shutil.rmtree(root / FOLDER)
+    load_dataset("cifar10", download=True)
+    assert (root / FOLDER / name).read_bytes() == good
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
-def test_bad_download_leaves_nothing(archive, tmp_path, damage):
-    """A truncated transfer, a wrong MD5, no such file: one clear error, and an empty folder as before."""
+def test_damaged_weights_are_refused_by_name_and_mended(small_cifar10, root, damage, monkeypatch):
+    (file,) = data_module.PUBLIC_WEIGHTS
+    damage(root / file)
+    with pytest.raises(DataError, match=f"{file}: missing or damaged. To get it: make data"):
+        data_module.public_weights(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(data_module, "WEIGHTS_URL", CLOSED)
+        with pytest.raises(DataError, match=f"{re.escape(str(root))}: .*refused"):
+            load_dataset("cifar10", download=True)
+    load_dataset("cifar10", download=True)
+    assert data_module.public_weights(file).read_bytes() == b"weights"
+
+
+def test_missing_public_networks_are_named(root):
+    with pytest.raises(DataError, match="resnet20-12fca82f.th: missing or damaged. To get it: make data"):
+        resnet20(pretrained=True)
+
+
+def test_files_in_the_folder_are_taken_without_network(archive, root, monkeypatch):
+    archive.parent.rename(root)
+    monkeypatch.setattr(CIFAR10, "url", CLOSED)
+    monkeypatch.setattr(data_module, "WEIGHTS_URL", CLOSED)
+    assert len(load_dataset("cifar10", download=True).test) == 40
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_a_wrong_archive_in_the_folder_is_replaced_or_refused(archive, root, damage, monkeypatch):
+    root.mkdir()
+    (root / archive.name).write_bytes(archive.read_bytes())
+    damage(root / archive.name)
+    wrong = (root / archive.name).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(CIFAR10, "url", CLOSED)
+        with pytest.raises(DataError, match=f"refused.*Without a network, first put {archive.name}"):
+            load_dataset("cifar10", download=True)
+    assert (root / archive.name).read_bytes() == wrong
+    assert load_dataset("cifar10", download=True).name == "cifar10"
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
+def test_a_bad_download_is_refused(archive, root, damage):
     damage(archive)
-    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*{archive.name}.* make data"):
-        load_dataset("cifar10", tmp_path / "data", download=True)
-    assert left_over(tmp_path / "data") == []
+    with pytest.raises(DataError, match=f"{re.escape(str(root))}: .*cannot be put there .*make data"):
+        load_dataset("cifar10", download=True)
+    assert not (root / FOLDER).exists()
 
 
-def test_no_network(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/closed")
-    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*refused.*try again later"):
-        download_cifar10(tmp_path / "data")
-    assert left_over(tmp_path / "data") == []
-
-
-# ---- the disk, and runs that are stopped
-
-
-def fail(error):
-    raise error
-
-
-@pytest.mark.parametrize("step", ["download_url", "extract_archive"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_half_written_files_are_removed(archive, tmp_path, monkeypatch, step, error):
-    def half(_, beside, *rest):
-        Path(beside, FOLDER).mkdir()
-        Path(beside, FOLDER, "data_batch_1").write_bytes(b"half")
+def test_a_full_disk_and_a_stopped_run_are_mended_by_the_next(archive, root, monkeypatch, error):
+    def half(_, folder, *rest):
+        Path(folder, FOLDER).mkdir()
+        Path(folder, FOLDER, "data_batch_1").write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(torchvision.datasets.utils, step, half)
-    full = f"{told(tmp_path / 'data')}.*No space left.*400 MB"
-    kind, message = (DataError, full) if isinstance(error, OSError) else (KeyboardInterrupt, "^$")
-    with pytest.raises(kind, match=message):
-        download_cifar10(tmp_path / "data")
-    assert left_over(tmp_path / "data") == []
+    kind, message = (DataError, "No space left.*400 MB") if isinstance(error, OSError) else (KeyboardInterrupt, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(torchvision.datasets.utils, "extract_archive", half)
+        with pytest.raises(kind, match=message):
+            load_dataset("cifar10", download=True)
+    assert load_dataset("cifar10", download=True).name == "cifar10"
 
 
-@pytest.mark.parametrize("step", ["FileLock", "tempfile.TemporaryDirectory", "os.replace"])
-def test_read_only_folder(archive, tmp_path, monkeypatch, step):
-    monkeypatch.setattr(f"helpers.data.{step}", lambda *_, **__: fail(PermissionError(errno.EACCES, "Permission denied")))
-    with pytest.raises(DataError, match=f"{told(tmp_path / 'data')}.*Permission denied.*PRUNING_DATA_DIR"):
-        download_cifar10(tmp_path / "data")
-    monkeypatch.undo()
-    assert left_over(tmp_path / "data") == []
+def test_a_folder_that_cannot_be_written(archive, monkeypatch):
+    monkeypatch.setattr(os, "makedirs", lambda *_, **__: fail(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(DataError, match="Permission denied.*PRUNING_DATA_DIR"):
+        load_dataset("cifar10", download=True)
 
 
-def test_a_file_where_the_folder_should_be(archive):
-    with pytest.raises(DataError, match=f"{told(archive / 'data')}.*PRUNING_DATA_DIR"):
-        download_cifar10(archive / "data")
+def test_a_file_where_the_folder_should_be(archive, monkeypatch):
+    monkeypatch.setenv("PRUNING_DATA_DIR", str(archive / "data"))
+    with pytest.raises(DataError, match="Not a directory.*PRUNING_DATA_DIR"):
+        load_dataset("cifar10", download=True)

@@ -26,10 +26,11 @@ from helpers import (
     shrink,
     sparsity,
     train,
-    training,
 )
 from helpers.batches import augmented_batches
 from helpers.devices import to_float
+
+CPU = torch.device("cpu")
 
 
 def fresh(width=0.1, seed=0):
@@ -40,30 +41,16 @@ def fresh(width=0.1, seed=0):
 # ---- train
 
 
-def test_same_seed_same_bits(digits, state_of, same_state):
+def test_the_seed_alone_decides(digits, state_of, same_state):
+    """Random numbers that others draw, and looks at the validation split, change nothing."""
     states = []
-    for seed in (3, 3, 4):
+    for seed, validate in ((3, 0), (3, 1), (4, 0)):
         model = fresh()
-        train(model, digits, epochs=1.5, seed=seed, cutout=4, validate=False)
+        torch.rand(17)
+        train(model, digits, epochs=1.5, seed=seed, cutout=4, validate=validate)
         states.append(state_of(model))
     assert same_state(states[0], states[1])
     assert not same_state(states[0], states[2])
-
-
-def test_the_seed_of_train_alone_decides(digits, state_of, same_state):
-    """Random numbers that others draw between two trainings change nothing."""
-    first, second = fresh(), fresh()
-    train(first, digits, epochs=0.5, seed=1, validate=False)
-    torch.rand(17)
-    train(second, digits, epochs=0.5, seed=1, validate=False)
-    assert same_state(state_of(first), state_of(second))
-
-
-def test_validation_does_not_change_training(digits, state_of, same_state):
-    watched, alone = fresh(), fresh()
-    train(watched, digits, epochs=2, validate=True)
-    train(alone, digits, epochs=2, validate=False)
-    assert same_state(state_of(watched), state_of(alone))
 
 
 def test_learns(digits):
@@ -74,16 +61,25 @@ def test_learns(digits):
     assert "5 epochs" in repr(history) and "validation accuracy" in repr(history)
 
 
-def test_steps_and_callback(digits):
-    seen = []
-    history = train(fresh(), digits, epochs=0.3, batch_size=100, on_step=lambda step, _: seen.append(step), validate=2)
-    assert history.steps == round(0.3 * math.ceil(len(digits.train) / 100)) == len(seen)
-    assert seen == list(range(history.steps))
+def test_steps_callback_and_learning_rate(digits):
+    steps, rates = [], []
+
+    def on_step(step, optimizer):
+        steps.append(step), rates.append(optimizer.param_groups[0]["lr"])
+        for group in optimizer.param_groups:  # BatchNorm and biases have no weight decay
+            assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+    history = train(fresh(), digits, epochs=2.3, batch_size=100, lr=0.1, on_step=on_step, validate=2)
+    assert history.steps == round(2.3 * math.ceil(len(digits.train) / 100)) == len(steps)
+    assert steps == list(range(history.steps))
+    assert [value is None for value in history.val_accuracy] == [True, False, False]
+    top = rates.index(max(rates))
+    assert 0.15 < top / history.steps < 0.25 and 0.09 < max(rates) <= 0.1 and 0 < rates[-1] < 0.01
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
 
 
 def test_every_image_is_used_once_an_epoch(digits):
-    batches = augmented_batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0)
-    epochs = list(batches)
+    epochs = list(augmented_batches(digits.train, 100, 28, 0, CPU, shift=0, flip=False))
     for part in (epochs[:14], epochs[14:]):
         images = torch.cat([images for images, _ in part]).mul(255).round().to(torch.uint8)
         seen = sorted(zip((image.numpy().tobytes() for image in images), torch.cat([y for _, y in part]).tolist(), strict=True))
@@ -93,7 +89,7 @@ def test_every_image_is_used_once_an_epoch(digits):
 
 
 def test_without_shuffling_the_order_is_that_of_the_split(digits):
-    batches = augmented_batches(digits.train, 100, 28, 0, torch.device("cpu"), shift=0, flip=False, cutout=0, shuffle=False)
+    batches = augmented_batches(digits.train, 100, 28, 0, CPU, shift=0, flip=False, shuffle=False)
     labels = [labels for _, labels in batches]
     assert torch.equal(torch.cat(labels[:14]), digits.train.labels) and torch.equal(labels[0], labels[14])
 
@@ -102,8 +98,7 @@ def test_without_shuffling_the_order_is_that_of_the_split(digits):
 def test_augmentation_only_shifts_and_mirrors(shift, flip, seed):
     """Each augmented image is a window of the reflected image, or of its mirror image."""
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    split = Split(images, torch.arange(3))
-    batch, labels = next(augmented_batches(split, 3, 1, seed, torch.device("cpu"), shift=shift, flip=flip, cutout=0))
+    batch, labels = next(augmented_batches(Split(images, torch.arange(3)), 3, 1, seed, CPU, shift=shift, flip=flip))
     windows = pad(images.float(), [shift] * 4, mode="reflect").unfold(2, 32, 1).unfold(3, 32, 1)  # [3, 3, S, S, 32, 32]
     for image, label in zip(batch * 255, labels, strict=True):
         candidates = windows[label].permute(1, 2, 0, 3, 4).flatten(0, 1).round()
@@ -116,9 +111,8 @@ def test_augmentation_only_shifts_and_mirrors(shift, flip, seed):
 def test_cutout_hides_one_square_of_its_side(side, seed):
     images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     images[:, 0] = 255
-    images[3] = 100  # so that the mean colour is none of the images' own
-    split = Split(images, torch.arange(4))
-    batch, labels = next(augmented_batches(split, 4, 1, seed, torch.device("cpu"), shift=0, flip=False, cutout=side))
+    images[3] = 100  # so that the mean color is that of no image
+    batch, labels = next(augmented_batches(Split(images, torch.arange(4)), 4, 1, seed, CPU, shift=0, flip=False, cutout=side))
     for image, label in zip(batch, labels, strict=True):
         hidden = (image - images[label].float() / 255).abs().sum(0) > 1e-3  # [32, 32]
         rows, columns = hidden.any(1), hidden.any(0)
@@ -128,29 +122,11 @@ def test_cutout_hides_one_square_of_its_side(side, seed):
             assert 0 < line.sum() <= side if cut else line.sum() == side
 
 
-@given(st.floats(0, 1), st.integers(1, 500))
-def test_rate_rises_once_and_falls_to_zero(warmup, total):
-    rate = training._rate(warmup, total)
-    rates = [rate(step) for step in range(total)]
-    assert all(0 < r <= 1 for r in rates) and max(rates) > 0.5 - 1e-9
-    top = rates.index(max(rates))
-    assert all(a <= b + 1e-12 for a, b in zip(rates[:top], rates[1 : top + 1], strict=True))
-    assert all(a >= b - 1e-12 for a, b in zip(rates[top:], rates[top + 1 :], strict=False))
-    assert rate(total) == 0 or warmup == 1
-
-
-def test_no_weight_decay_on_norms_and_biases():
-    optimizer = training._optimizer(CifarNet(0.1), 0.1)
-    for group in optimizer.param_groups:
-        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(CifarNet(0.1).parameters()))
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("epochs", 0), ("epochs", -1), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1),
-        ("lr", math.nan), ("batch_size", 0), ("cutout", 33), ("precision", "fp8"),
+        ("epochs", 0), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1), ("lr", math.nan),
+        ("cutout", 33), ("precision", "fp8"),
     ],
 )  # fmt: skip
 def test_bad_argument_changes_nothing(digits, state_of, same_state, name, value):
@@ -171,11 +147,14 @@ def test_bf16_only_where_native(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    assert devices.pick_precision("cpu") == expected
+    assert devices.pick_precision(CPU) == expected
 
 
-def test_a_gpu_of_apple_is_not_called_a_processor():
-    assert "mps" in devices.describe_device("mps") and "cores" in devices.describe_device("cpu")
+def test_a_masked_network_can_be_copied_after_training(digits):
+    model = fresh()
+    prune_globally(model, [MagnitudePruning(0.5)])
+    train(model, digits, epochs=0.2, validate=False)
+    assert sparsity(copy.deepcopy(model)).fraction == sparsity(model).fraction
 
 
 # ---- evaluate
@@ -209,35 +188,31 @@ class Oracle(nn.Module):
         return self.scale * nn.functional.one_hot((images[:, 0, 0, 0] * 255).round().long(), 10).float()
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60), st.integers(1, 70))
-def test_evaluate_counts_by_hand(pairs, batch_size):
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=60))
+def test_evaluate_counts_by_hand(pairs):
     predicted, labels = (torch.tensor(column) for column in zip(*pairs, strict=True))
     images = torch.zeros(len(pairs), 3, 32, 32, dtype=torch.uint8)
     images[:, 0, 0, 0] = predicted
-    result = evaluate(Oracle(), Split(images, labels), batch_size=batch_size, precision="fp32")
+    result = evaluate(Oracle(), Split(images, labels), precision="fp32")
     right = sum(p == y for p, y in pairs)
     assert result.accuracy == pytest.approx(right / len(pairs))
     assert result.confusion.sum() == len(pairs) and result.confusion.diagonal().sum() == right
     assert all(result.confusion[y, p] == pairs.count((p, y)) for p, y in pairs)
     assert torch.equal(result.predictions, predicted)
-    loss = -sum(math.log((math.e**5 if p == y else 1) / (math.e**5 + 9)) for p, y in pairs) / len(pairs)
-    assert result.loss == pytest.approx(loss, rel=1e-4)
+    assert torch.allclose(result.probabilities, torch.tensor(math.e**5 / (math.e**5 + 9)))
     for label in range(10):
-        own = [p == y for p, y in pairs if y == label]
-        assert result.per_class[label] == pytest.approx(sum(own) / len(own) if own else 0)
+        hits = [p == y for p, y in pairs if y == label]
+        assert result.per_class[label] == pytest.approx(sum(hits) / len(hits) if hits else 0)
 
 
-def test_predict_does_not_depend_on_the_batch_size(digits):
-    model, images = fresh(), digits.val.images[:40]
-    whole = predict(model, images, precision="fp32")
-    assert torch.allclose(whole, predict(model, images, batch_size=7, precision="fp32"), atol=1e-5)
+def test_predict_takes_many_images(digits):
+    model, images = fresh(), digits.train.images[:1100]
+    assert torch.allclose(predict(model, images)[1000:], predict(model, images[1000:]), atol=1e-2)
 
 
 def test_evaluate_refuses_an_empty_split(digits):
-    with pytest.raises(ValueError, match="split: is empty"):
+    with pytest.raises(ValueError, match="split=.*at least one image"):
         evaluate(fresh(), digits.val.subset(0))
-    with pytest.raises(ValueError, match="precision='half'"):
-        evaluate(fresh(), digits.val, precision="half")
 
 
 # ---- recalibrate
@@ -266,7 +241,7 @@ def test_recalibrate_changes_running_statistics_alone(digits, state_of, same_sta
 
 
 def test_recalibrate_takes_plain_averages(digits):
-    model, images = fresh(), to_float(digits.train.images[:1000], torch.device("cpu"))
+    model, images = fresh(), to_float(digits.train.images[:1000], CPU)
     recalibrate(model, digits, batches=2)
     with torch.no_grad():
         outputs = [model.conv1((part - model.mean) / model.std) for part in images.split(500)]
@@ -292,17 +267,9 @@ def test_recalibrate_says_that_there_is_nothing_to_do(digits, capsys):
         recalibrate(fresh(), digits, batches=0)
 
 
-def test_recalibrate_leaves_old_statistics_after_an_error(digits, state_of, same_state):
+def test_recalibrate_keeps_the_momentum_after_an_error(digits):
     model = fresh()
     model.fc = nn.Linear(3, 10)
-    before = state_of(model)
     with pytest.raises(RuntimeError):
         recalibrate(model, digits)
-    assert same_state(before, state_of(model))
-
-
-def test_a_masked_network_can_be_copied_after_training(digits):
-    model = fresh()
-    prune_globally(model, [MagnitudePruning(0.5)])
-    train(model, digits, epochs=0.2, validate=False)
-    assert sparsity(copy.deepcopy(model)).fraction == sparsity(model).fraction
+    assert model.bn1.momentum == 0.1

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from experiments.__main__ import default_out
 from experiments.grids import GRIDS
-from experiments.runner import Grid, read_rows, run_one
+from experiments.runner import Grid, describe_device, read_rows, run_one
 from helpers import load_dataset
-from helpers.devices import describe_device, pick_device
+from helpers.devices import pick_device
 
 TOLERANCE = 0.005
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.runner import describe_device
 from helpers import load_dataset
 from helpers.data import replacing
-from helpers.devices import describe_device, pick_device
+from helpers.devices import pick_device
 from tools.notebooks import NOTEBOOKS, REPOSITORY, execute
 
 OUT = REPOSITORY / "build" / "results" / "notebook_seconds.csv"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from experiments.runner import describe_device
 from experiments.runs import as_large_as, with_share_of_macs
 from helpers import CifarNet, count_macs, drop_blocks, latencies, read_results
 from helpers.data import REPOSITORY, replacing
-from helpers.devices import describe_device
 
 TURNS = {"cpu": 41, "cuda": 21}
 SETTINGS = {  # (batch size, precision); a GPU is busy with large batches only

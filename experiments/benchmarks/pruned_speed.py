@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from experiments.runner import describe_device
 from helpers import CifarNet, count_macs, latencies, load_dataset, output_path, prune_channels, shrink
 from helpers.data import replacing
-from helpers.devices import describe_device, pick_precision
+from helpers.devices import pick_precision
 
-DEVICE = "cpu"
+DEVICE = torch.device("cpu")
 TURNS, BATCHES, WHOLE = 3, (1, 256), "forward pass"
 TARGET = 0.7  # the share of the MAC reduction that is to show as speed-up at batch 256
 KINDS = {"conv": "convolution", "batch_norm": "batch norm", "relu": "ReLU", "clamp": "ReLU", "pool": "pooling", "add": "addition"}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.grids import GRIDS
-from experiments.runner import Grid, read_rows, sweep
+from experiments.runner import Grid, describe_device, read_rows, sweep
 from helpers import load_dataset, output_path
 from helpers.data import replacing
-from helpers.devices import describe_device, pick_device
+from helpers.devices import pick_device
 
 RUNS, EPOCHS = 4, 0.25
 

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import VisionDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToPILImage, ToTensor
 
+from experiments.runner import describe_device
 from helpers import CifarNet, count_macs, evaluate, load_dataset, output_path, seed_everything, train
 from helpers.data import replacing
-from helpers.devices import describe_device, pick_device, pick_precision
+from helpers.devices import pick_device, pick_precision
 from helpers.models import CIFAR10_MEAN, CIFAR10_STD
 
 TARGET = 0.78
