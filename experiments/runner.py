@@ -22,7 +22,8 @@ from helpers.devices import describe_device, pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
-    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "precision", "seconds", "torch", "device",
+    "epochs", "steps", "batch_size", "lr", "accuracy_before", "test_accuracy_before", "accuracy_recalibrated",
+    "test_accuracy_recalibrated", "val_accuracy", "test_accuracy", "precision", "seconds", "torch", "device",
 )  # fmt: skip
 
 
@@ -54,9 +55,11 @@ class ResultsError(RuntimeError):
     """A results file that is foreign, damaged or in use; the message names the file, the line and the next step."""
 
 
-def _append(path: Path, values: Iterable) -> None:
+def append_rows(path: Path, grid: Grid, rows: Iterable[dict]) -> None:
+    """Append rows to a results file, below a header where it is new, and see to it that they are on the disk."""
+    header = [] if path.exists() and path.stat().st_size else [grid.columns]
     with open(path, "a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(values)
+        csv.writer(file, lineterminator="\n").writerows(header + [[row[name] for name in grid.columns] for row in rows])
         file.flush()
         os.fsync(file.fileno())
 
@@ -169,11 +172,10 @@ def sweep(
             prepared = parallel(delayed(run_one)(grid.prepare, c, dataset) for c in shared)
             for row in tqdm(prepared, total=len(shared), desc="dense networks", **bar):
                 _check_start(starts, row, out)
-        if not out.exists() or out.stat().st_size == 0:
-            _append(out, grid.columns)
+        append_rows(out, grid, [])
         finished = parallel(delayed(run_one)(grid.run, c, dataset) for c in todo)
         for row in tqdm(finished, total=len(todo), desc=out.stem, **bar):
             if grid.prepare:
                 _check_start(starts, row, out)
-            _append(out, [row[name] for name in grid.columns])
+            append_rows(out, grid, [row])
     return len(todo)
