@@ -17,8 +17,6 @@ from helpers.data import REPOSITORY
 from helpers.plots import PERCENT, STYLES, label_line
 from helpers.schedules import equal_steps
 
-from .grids import GRIDS
-from .runner import read_rows
 from .stats import mean_ci
 from .tables import DEPTH, SHAPE, WIDTH, time_shares
 
@@ -371,26 +369,18 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
 }
 
 
-def rows_of(source: str, results: Path) -> Path:
-    """The file behind a figure: rows of a grid lie in the folder `results`; times, which benchmarks measure, always in results/."""
-    return (results if source in GRIDS else REPOSITORY / "results") / f"{source}.csv"
-
-
 def lacking(name: str, results: Path = REPOSITORY / "results") -> list[str]:
-    """Which rows of a figure are not there to the end in the folder `results`, and how far they are."""
-    counts = {source: len(read_rows(rows_of(source, results))) for source in FIGURES[name][0]}
-    wanted = {source: len(GRIDS[source].everything) for source in counts if source in GRIDS}
-    unfinished = [f"{source} has {counts[source]} of {runs} runs" for source, runs in wanted.items() if counts[source] < runs]
-    return unfinished + [f"{source} is missing" for source in counts if source not in GRIDS and not counts[source]]
+    """The results files of a figure that are not in the folder `results`."""
+    return [source for source in FIGURES[name][0] if not (results / f"{source}.csv").exists()]
 
 
 def draw(results: Path = REPOSITORY / "results", images: Path = REPOSITORY / "images") -> None:
     images.mkdir(parents=True, exist_ok=True)
     for name, (sources, function) in FIGURES.items():
         if missing := lacking(name, results):
-            print(f"  {name}: not drawn, {', '.join(missing)}")
+            print(f"  {name}: not drawn, {', '.join(missing)} missing")
             continue
-        fig = function(*(pd.read_csv(rows_of(source, results)) for source in sources))
+        fig = function(*(pd.read_csv(results / f"{source}.csv") for source in sources))
         fig.savefig(images / f"{name}.png", metadata={"Software": None})
         plt.close(fig)
         print(f"  {name}.png")

@@ -21,7 +21,7 @@ from helpers.devices import pick_device, pick_precision, seed_everything
 from helpers.models import CifarNet
 from helpers.training import evaluate, train
 
-from .runner import describe_device
+from .device import describe_device
 
 FOLDER = REPOSITORY / "results" / "networks"
 INDEX = REPOSITORY / "results" / "networks.csv"

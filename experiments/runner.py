@@ -6,8 +6,6 @@ sweep that is killed loses at most the runs in flight, and the same command (`py
 
 import csv
 import os
-import platform
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,12 +17,14 @@ from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
 from tqdm.auto import tqdm
 
+from experiments.device import describe_device
 from helpers.data import Dataset, check, load_dataset
 from helpers.devices import pick_device
 
 COLUMNS = (
     "dataset", "model", "width", "checkpoint", "method", "scope", "schedule", "target_sparsity", "achieved_sparsity", "seed",
-    "steps", "batch_size", "lr", "accuracy_before", "val_accuracy", "test_accuracy", "precision", "seconds", "torch", "device",
+    "epochs", "steps", "batch_size", "lr", "accuracy_before", "test_accuracy_before", "accuracy_recalibrated",
+    "test_accuracy_recalibrated", "val_accuracy", "test_accuracy", "precision", "seconds", "torch", "device",
 )  # fmt: skip
 
 
@@ -52,24 +52,15 @@ class Grid:
         return self.configurations(range(self.seeds))
 
 
-def describe_device(device: torch.device | str) -> str:
-    """The name of a device in result rows: that of the GPU, or of the processor with its core count."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
-    name = named[1].strip() if named else platform.processor() or platform.machine()
-    return f"{name} GPU (mps)" if kind == "mps" else f"{name} ({os.cpu_count()} cores)"
-
-
 class ResultsError(RuntimeError):
     """A results file that is foreign, damaged or in use; the message names the file, the line and the next step."""
 
 
-def _append(path: Path, values: Iterable) -> None:
+def append_rows(path: Path, grid: Grid, rows: Iterable[dict]) -> None:
+    """Append rows to a results file, below a header where it is new, and see to it that they are on the disk."""
+    header = [] if path.exists() and path.stat().st_size else [grid.columns]
     with open(path, "a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow(values)
+        csv.writer(file, lineterminator="\n").writerows(header + [[row[name] for name in grid.columns] for row in rows])
         file.flush()
         os.fsync(file.fileno())
 
@@ -182,11 +173,10 @@ def sweep(
             prepared = parallel(delayed(run_one)(grid.prepare, c, dataset) for c in shared)
             for row in tqdm(prepared, total=len(shared), desc="dense networks", **bar):
                 _check_start(starts, row, out)
-        if not out.exists() or out.stat().st_size == 0:
-            _append(out, grid.columns)
+        append_rows(out, grid, [])
         finished = parallel(delayed(run_one)(grid.run, c, dataset) for c in todo)
         for row in tqdm(finished, total=len(todo), desc=out.stem, **bar):
             if grid.prepare:
                 _check_start(starts, row, out)
-            _append(out, [row[name] for name in grid.columns])
+            append_rows(out, grid, [row])
     return len(todo)

@@ -41,10 +41,6 @@ class ChannelGroup:
     producers: list[str] = field(default_factory=list)
     norms: list[str] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        return self.producers[0]
-
 
 def channel_groups(model: nn.Module, example_input: Tensor | None = None, ignored_layers: Layers = ()) -> dict[str, ChannelGroup]:
     """The groups of channels that can be pruned, by the name of the first layer that makes them.
@@ -72,7 +68,7 @@ def channel_groups(model: nn.Module, example_input: Tensor | None = None, ignore
     for members in graph.get_all_groups():
         group = _as_group(graph, members)
         if group and not any(is_ignored[layer] for layer in group.producers + group.norms):
-            groups[group.name] = group
+            groups[group.producers[0]] = group
     return {name: groups[name] for name in is_ignored if name in groups}  # in the model's order
 
 
@@ -151,7 +147,7 @@ def prune_channels(
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
         raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
-    counts = {name: _to_remove(groups[name], value, round_to) for name, value in amounts.items()}
+    counts = {name: channels_to_remove(name, groups[name].channels, value, round_to) for name, value in amounts.items()}
     ranking = criterion(0, dim=0, **options)
     check(data is not None or not ranking.saliency, "data", data, f"training data: {criterion.__name__} needs gradients")
     saliency = saliency_scores(model, data, ranking.saliency) if ranking.saliency else None
@@ -166,9 +162,9 @@ def prune_channels(
                     refresh((layer, parameter))
 
 
-def _to_remove(group: ChannelGroup, amount: float | int, round_to: int) -> int:
-    """How many channels an amount takes."""
-    channels, is_count, argument = group.channels, isinstance(amount, Integral), f"amount of {group.name}"
+def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
+    """How many channels of a group an amount takes, where the number of those left is rounded up to a multiple."""
+    is_count, argument = isinstance(amount, Integral), f"amount of {name}"
     check(
         0 <= amount <= (channels if is_count else 1), argument, amount, f"a fraction in [0, 1] or a count of at most {channels}"
     )
@@ -185,7 +181,7 @@ def _least_important(model: nn.Module, group: ChannelGroup, ranking: Criterion, 
         scores = [score / score.mean().clamp(min=1e-30) for score in scores]
     importance = torch.stack(scores).mean(0)
     if importance.isnan().any():
-        raise ValueError(f"{group.name}: its channels' importance is NaN; look at its weights, and at the criterion")
+        raise ValueError(f"{group.producers[0]}: its channels' importance is NaN; look at its weights, and at the criterion")
     return importance.masked_fill(_zeros(model, group.producers, ["weight"]).cpu(), -torch.inf).argsort(stable=True)
 
 
@@ -232,16 +228,17 @@ def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
 
 def _masked_channels(model: nn.Module, group: ChannelGroup) -> list[int]:
     """The channels of which nothing is left; refuses those that still emit a constant."""
+    first = group.producers[0]
     empty = _zeros(model, group.producers, ["weight"])
     for name in group.norms + group.producers:
         if leaking := int((empty & ~_zeros(model, [name])).sum()):
             what = "BatchNorm" if name in group.norms else "bias"
             raise SurgeryError(
-                f"{name}: {leaking} filters of {group.name} are zero, but their {what} still emits a constant; "
-                f"call prune_channels(model, {{{group.name!r}: {int(empty.sum())}}}), which masks both"
+                f"{name}: {leaking} filters of {first} are zero, but their {what} still emits a constant; "
+                f"call prune_channels(model, {{{first!r}: {int(empty.sum())}}}), which masks both"
             )
     if empty.all():
-        raise SurgeryError(f"{group.name}: all of its {len(empty)} channels are masked; keep some, or call drop_blocks")
+        raise SurgeryError(f"{first}: all of its {len(empty)} channels are masked; keep some, or call drop_blocks")
     return empty.nonzero().flatten().tolist()
 
 
@@ -293,6 +290,7 @@ def widths_for_macs(
     dense_accuracy: float | None = None,
     amounts: Sequence[float] = SCAN_AMOUNTS,
     *,
+    round_to: int = 1,
     ignored_layers: Layers = (),
     example_input: Tensor | None = None,
 ) -> dict[str, float]:
@@ -317,7 +315,7 @@ def widths_for_macs(
         middle, plan, removed = (low + high) / 2, {}, {}
         for (name, group), value in zip(groups.items(), amounts_at(middle), strict=True):
             plan[name] = min(value, 1 - 1 / group.channels)  # never the last channel
-            removed[name] = list(range(_to_remove(group, plan[name], 1)))
+            removed[name] = list(range(channels_to_remove(name, group.channels, plan[name], round_to)))
         left = count_macs(_without(model, removed, example_input), example_input) / whole
         tried.append((abs(left - share), plan))
         low, high = (middle, high) if left > share else (low, middle)

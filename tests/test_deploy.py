@@ -1,6 +1,5 @@
 """ONNX files compute what PyTorch computes, and quantized ones nearly."""
 
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.runner import describe_device
+from experiments.device import describe_device
 from helpers import load_dataset
 from helpers.data import replacing
 from helpers.devices import pick_device

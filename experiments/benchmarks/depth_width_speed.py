@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from experiments.runner import describe_device
+from experiments.device import describe_device
 from experiments.runs import as_large_as, with_share_of_macs
 from helpers import CifarNet, count_macs, drop_blocks, latencies, read_results
 from helpers.data import REPOSITORY, replacing

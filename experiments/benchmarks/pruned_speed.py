@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from experiments.runner import describe_device
+from experiments.device import describe_device
 from helpers import CifarNet, count_macs, latencies, load_dataset, output_path, prune_channels, shrink
 from helpers.data import replacing
 from helpers.devices import pick_precision

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.device import describe_device
 from experiments.grids import GRIDS
-from experiments.runner import Grid, describe_device, read_rows, sweep
+from experiments.runner import Grid, read_rows, sweep
 from helpers import load_dataset, output_path
 from helpers.data import replacing
 from helpers.devices import pick_device
@@ -20,25 +21,27 @@ RUNS, EPOCHS = 4, 0.25
 
 
 def short(runs, seeds):
-    """Runs as in the sparsity curve, but short: a quarter of an epoch of fine-tuning, of a network trained as briefly."""
+    """Runs as in `criteria`, but short: a quarter of an epoch of fine-tuning, of a network trained as briefly."""
     common = {"model": "CifarNet", "width": 0.5, "scope": "global", "schedule": "one_shot", "lr": 0.1, "epochs": EPOCHS}
-    common |= {"dense_epochs": EPOCHS}
+    common |= {"dense_epochs": EPOCHS, "batch_size": 500}
     return [common | {"method": "magnitude", "target_sparsity": 0.5 + k / 100, "seed": 0} for k in range(runs)]
 
 
 def main():
     data = load_dataset()
-    curve = GRIDS["sparsity_curve"]
-    extra = (*curve.extra, "dense_epochs")
+    criteria = GRIDS["criteria"]
+    extra = (*criteria.extra, "dense_epochs")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        warm = Grid(partial(short, 2), curve.run, curve.prepare, extra)
+        warm = Grid(partial(short, 2), criteria.run, criteria.prepare, extra)
         sweep(warm, Path(folder) / "warm.csv", dataset=data.name, seeds=1, jobs=2)  # the dense network, the processes
         for turn in range(2):
             for jobs in (1, 2):
                 out = Path(folder) / f"{turn}-{jobs}.csv"
                 start = time.perf_counter()
-                sweep(Grid(partial(short, RUNS), curve.run, curve.prepare, extra), out, dataset=data.name, seeds=1, jobs=jobs)
+                sweep(
+                    Grid(partial(short, RUNS), criteria.run, criteria.prepare, extra), out, dataset=data.name, seeds=1, jobs=jobs
+                )
                 wall = time.perf_counter() - start
                 inside = sum(float(row["seconds"]) for row in read_rows(out))
                 rows.append({

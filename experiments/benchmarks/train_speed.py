@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import VisionDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToPILImage, ToTensor
 
-from experiments.runner import describe_device
+from experiments.device import describe_device
 from helpers import CifarNet, count_macs, evaluate, load_dataset, output_path, seed_everything, train
 from helpers.data import replacing
 from helpers.devices import pick_device, pick_precision
