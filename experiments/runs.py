@@ -14,14 +14,21 @@ from torch.nn.utils import prune
 
 from experiments.networks import dense_network, fingerprint
 from helpers.checkpoints import load_network, save_network
-from helpers.criteria import GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
+from helpers.criteria import (
+    GradientPruning,
+    MagnitudePruning,
+    PercentilePruning,
+    RandomPruning,
+    TaylorPruning,
+    prune_globally,
+    prune_layers,
+)
 from helpers.data import REPOSITORY, Dataset, Split
 from helpers.devices import autocast, eval_mode, pick_device, seed_everything, to_float
 from helpers.masks import mask_overlap, masks_of, prunable_layers, sparsity, up_to_date
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from helpers.schedules import cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
-from helpers.scopes import prune_globally, prune_layers
 from helpers.sensitivity import amounts_from_sensitivity, sensitivity_scan
 from helpers.surgery import bridge_layer, channel_scan, drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
 from helpers.training import History, evaluate, recalibrate, steps_in, train

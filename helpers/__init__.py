@@ -8,10 +8,9 @@ Nothing here imports `experiments`, where measurements are made and their rows d
 from .data import DataError, Dataset, Split, full_budget, load_dataset, output_path, read_results, watched
 from .metrics import Latency, Measurement, count_macs, file_bytes, latencies, measure
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
-from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
+from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning
+from .criteria import prune_globally, prune_layers, saliency_scores
 from .masks import SparsityReport, make_permanent, mask_overlap, prunable_layers, sparsity
-from .scopes import prune_globally, prune_layers
-from .criteria import saliency_scores
 from .sensitivity import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained

@@ -15,12 +15,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import prune
 
-from .criteria import Criterion, MagnitudePruning, is_amount, is_number, saliency_scores
+from .criteria import Criterion, MagnitudePruning, saliency_scores
 from .data import Dataset, Split, check, check_whole
-from .masks import check_finite, make_permanent, masked_parameter, refresh, up_to_date
+from .masks import make_permanent, masked_parameter, refresh, up_to_date
 from .metrics import count_macs
 from .models import DepthPrunedNet, ResidualBlock, SimpleNet, fit_sizes
-from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
+from .sensitivity import SCAN_AMOUNTS, amount_for_drop, scan
 from .training import predict
 
 # zeros stay zeros, and channels stay together
@@ -232,7 +232,6 @@ def prune_channels(
     for stream, (name, count) in enumerate(counts.items()):
         layers, rank.stream = [modules[producer] for producer in groups[name].producers], stream
         weights = [masked_parameter(m, "weight") for m in layers]
-        check_finite(weights, name)
         ranked = rank.scores([scores[m, "weight"] for m in layers] if scores else weights)
         importance = torch.stack([v / v.mean().clamp(min=1e-30) if len(layers) > 1 else v for v in ranked]).mean(0)
         if importance.isnan().any():
@@ -249,11 +248,11 @@ def prune_channels(
                     mask = torch.ones_like(value)
                     mask[channels.to(mask.device)] = 0
                     prune.custom_from_mask(modules[layer], parameter, mask)
-                    refresh((modules[layer], parameter))
+                    refresh(modules[layer], parameter)
 
 
 def _to_remove(name: str, channels: int, amount: float | int, round_to: int) -> int:
-    if not (is_amount(amount) and amount <= channels):
+    if not 0 <= amount <= (1 if isinstance(amount, float) else channels):
         raise ValueError(f"amount={amount!r} of {name}: must be a fraction in [0, 1] or a count of at most {channels}")
     left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))
     left = min(channels, -(-left // round_to) * round_to)
@@ -346,12 +345,12 @@ def widths_for_macs(
         >>> 0.2 < amounts["conv1"] < 0.4
         True
     """
-    check(is_number(share) and 0 < share <= 1, "share", share, "a fraction in (0, 1]")
+    check(0 < share <= 1, "share", share, "a fraction in (0, 1]")
     groups, whole = channel_groups(model), count_macs(model)
     if scan is None:
         shares = lambda x: [min(x, 1.0)] * len(groups)  # noqa: E731
     else:
-        shares = shares_at_loss(scan, amounts, dense_accuracy, names=groups)
+        shares = lambda x: amount_for_drop(x, {name: scan[name] for name in groups}, amounts, dense_accuracy).values()  # noqa: E731
 
     def at(x: float) -> dict[str, float]:
         """Never the last channel of a group."""

@@ -17,9 +17,8 @@ from helpers import (
     prune_channels,
     shrink,
 )
-from helpers.criteria import MagnitudePruning
+from helpers.criteria import MagnitudePruning, prune_globally
 from helpers.metrics import Latency
-from helpers.scopes import prune_globally
 
 
 def test_macs_by_hand():
