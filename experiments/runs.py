@@ -20,15 +20,24 @@ from torch.nn.utils import prune
 
 from experiments.networks import dense_network, fingerprint
 from helpers.checkpoints import load_network, save_network
-from helpers.criteria import GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning
+from helpers.criteria import (
+    GradientPruning,
+    MagnitudePruning,
+    PercentilePruning,
+    RandomPruning,
+    TaylorPruning,
+    WandaPruning,
+    prune_globally,
+    prune_layers,
+)
 from helpers.data import REPOSITORY, Dataset, Split
 from helpers.devices import pick_device, seed_everything
 from helpers.masks import masks_of, prunable_layers, sparsity
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20
 from helpers.schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively
-from helpers.scopes import prune_globally, prune_layers
-from helpers.surgery import drop_blocks, prune_channels, residual_blocks, shrink, widths_for_macs
+from helpers.sensitivity import widths_for_macs
+from helpers.surgery import drop_blocks, prune_channels, residual_blocks, shrink
 from helpers.training import History, evaluate, recalibrate, train
 
 DEPLOYED_SEEDS = 3
@@ -212,7 +221,7 @@ def schedule_of(configuration: dict) -> Schedule:
     if name == "one_shot":
         return one_shot(sparsity)
     if name == "two":  # the first before the first step, the second after the share `until` of the steps
-        return Schedule(name, (configuration["first"], sparsity), until)
+        return Schedule((configuration["first"], sparsity), until)
     kind, _, number = name.rpartition("_")
     return {"equal_steps": equal_steps, "geometric": geometric, "cubic": cubic}[kind](sparsity, int(number), until)
 

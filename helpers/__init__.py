@@ -1,6 +1,7 @@
 """The small shared module of the pruning notebooks.
 
-Arrows run one way: data, devices, models -> training -> pruning -> surgery, metrics, checkpoints, deploy; plots draws what it is handed.
+Arrows run one way: data, devices, models -> training -> masks -> criteria -> schedules, metrics, surgery -> sensitivity, checkpoints,
+deploy; plots draws what it is handed.
 Nothing here imports `experiments`, where measurements are made and their rows drawn.
 """
 
@@ -8,15 +9,13 @@ Nothing here imports `experiments`, where measurements are made and their rows d
 from .data import DataError, Dataset, Split, full_budget, is_interactive, load_dataset, output_path, read_results
 from .metrics import Latency, Measurement, count_macs, latencies, measure
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20, resnet56
-from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning
+from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning
+from .criteria import prune_globally, prune_layers, saliency_scores
 from .masks import SparsityReport, make_permanent, mask_overlap, prunable_layers, sparsity
-from .scopes import prune_globally, prune_layers
-from .criteria import saliency_scores
-from .sensitivity import amounts_from_sensitivity, sensitivity_scan
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
-from .surgery import ChannelGroup, SurgeryError, channel_groups, channel_scan, prune_channels, shrink, widths_for_macs
-from .surgery import drop_blocks, residual_blocks
+from .surgery import ChannelGroup, SurgeryError, channel_groups, drop_blocks, prune_channels, residual_blocks, shrink
+from .sensitivity import amounts_from_sensitivity, channel_scan, sensitivity_scan, widths_for_macs
 from .devices import seed_everything
 from .training import Evaluation, History, evaluate, predict, recalibrate, train
 # isort: on

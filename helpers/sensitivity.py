@@ -5,77 +5,110 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from scipy import optimize
-from torch import nn
+from torch import Tensor, nn
 
-from .criteria import MagnitudePruning, check_fraction, is_number
+from .criteria import MagnitudePruning, check_fraction, prune_layers
 from .data import Split, check
 from .masks import prunable_layers, up_to_date
-from .scopes import prune_layers
+from .metrics import count_macs
+from .surgery import Layers, channel_groups, channels_to_remove, prune_channels, without_channels
 from .training import evaluate
 
 SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
 
 
 def sensitivity_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
-    """Accuracy on `split` with one layer pruned by magnitude to each amount, all others whole; by layer name.
-
-    The model itself is not changed. Source: Han et al. 2015 (arXiv:1506.02626), figure 6.
-
-    Example:
-        >>> sensitivity_scan(model, data.val)["conv1"]  # doctest: +SKIP
-        [0.83, 0.82, 0.79, 0.64, 0.31]
-    """
-
-    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
-        prune_layers({pruned.get_submodule(name): [MagnitudePruning(amount)]})
-
+    """Accuracy with one layer alone pruned by magnitude to each amount, by layer name (Han et al. 2015, arXiv:1506.02626)."""
+    prune_one = lambda net, name, amount: prune_layers({net.get_submodule(name): [MagnitudePruning(amount)]})  # noqa: E731
     return scan(model, split, prunable_layers(model), amounts, prune_one)
 
 
 def scan(model: nn.Module, split: Split, names: Iterable[str], amounts: Sequence[float], prune_one: Callable) -> dict:
-    """Accuracy on `split` after `prune_one(copy, name, amount)`, for each name and amount alone."""
+    """Accuracies on `split` after `prune_one(copy, name, amount)` alone, for each amount; lists by name."""
+    accuracies = {name: [] for name in names}
+    for name in accuracies:
+        for amount in amounts:
+            network = copy.deepcopy(up_to_date(model))
+            prune_one(network, name, amount)
+            accuracies[name].append(evaluate(network, split).accuracy)
+    return accuracies
 
-    def accuracy(name: str, amount: float) -> float:
-        prune_one(pruned := copy.deepcopy(up_to_date(model)), name, float(amount))
-        return evaluate(pruned, split).accuracy
 
-    return {name: [accuracy(name, amount) for amount in amounts] for name in names}
+def amount_for_drop(drop: float, scan: dict, amounts: Sequence[float], dense_accuracy: float) -> dict[str, float]:
+    """What each layer of a scan can lose, alone, for this drop of accuracy: interpolated; 100 % costs all of the accuracy."""
+    grid, shares = np.array([0.0, *amounts, 1.0]), {}
+    for name, accuracies in scan.items():
+        check(len(accuracies) == len(amounts), "amounts", amounts, f"those of the scan, which has {len(accuracies)} for {name}")
+        drops = np.maximum.accumulate([0.0, *(dense_accuracy - a for a in accuracies), dense_accuracy])
+        shares[name] = round(float(np.interp(drop, drops + 1e-6 * grid, grid)), 6)  # strictly rising, to be read backwards
+    return shares
 
 
-def shares_at_loss(
-    scan: dict[str, list[float]], amounts: Sequence[float], dense_accuracy: float, names: Iterable[str]
-) -> Callable[[float], list[float]]:
-    """From a scan, the share that each of the layers `names` can give up, alone, as a function of the loss of accuracy.
+def channel_scan(
+    model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS, example_input: Tensor | None = None
+) -> dict[str, list[float]]:
+    """Accuracy on `split` with one group's channels pruned to each amount (L1 norm), all others whole; by group name.
 
-    Between the scan's amounts the loss is interpolated; at 100 % it is taken to be all of the accuracy.
+    Example:
+        >>> channel_scan(model, data.val)["stage3.block2.conv1"]  # doctest: +SKIP
+        [0.83, 0.83, 0.82, 0.80, 0.77]
     """
-    known = is_number(dense_accuracy) and 0 <= dense_accuracy <= 1
-    check(known, "dense_accuracy", dense_accuracy, "the whole network's, in 0..1")
-    if missing := [name for name in names if name not in scan]:
-        raise ValueError(f"scan: lacks {', '.join(missing)}; scan the network that it is for")
-    if wrong := [name for name in names if len(scan[name]) != len(amounts)]:
-        told = f"{len(scan[wrong[0]])} accuracies, but there are {len(amounts)} amounts"
-        raise ValueError(f"scan: {wrong[0]} has {told}; pass amounts= as to the scan")
-    grid = np.array([0.0, *amounts, 1.0])
-    losses = [np.maximum.accumulate([0.0, *(dense_accuracy - a for a in scan[name]), dense_accuracy]) for name in names]
-    rising = [loss + 1e-6 * grid for loss in losses]  # strictly, so that they can be read backwards
-    return lambda loss: [round(float(np.interp(loss, row, grid)), 6) for row in rising]
+
+    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
+        prune_channels(pruned, {name: amount}, example_input=example_input)
+
+    return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
 
 
-def amounts_from_sensitivity(
-    model: nn.Module, scan: dict[str, list[float]], dense_accuracy: float, total: float, amounts: Sequence[float] = SCAN_AMOUNTS
-) -> dict[nn.Module, int]:
-    """Counts to prune in each layer that cost each, alone, the same accuracy, and `total` (a fraction) of all weights together.
+def widths_for_macs(
+    model: nn.Module,
+    share: float,
+    scan: dict[str, list[float]] | None = None,
+    dense_accuracy: float | None = None,
+    amounts: Sequence[float] = SCAN_AMOUNTS,
+    *,
+    round_to: int = 1,
+    ignored_layers: Layers = (),
+    example_input: Tensor | None = None,
+) -> dict[str, float]:
+    """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
+
+    Without a scan every group gives up the same share of its channels (uniform); with one (`channel_scan`), each what
+    costs it, alone, the same accuracy (guided).
 
     Raises:
-        ValueError: for a total outside [0, 1], or a scan that lacks a layer or an amount.
+        ValueError: for a share outside (0, 1], or a scan that lacks a group, an amount or `dense_accuracy`.
+
+    Example:
+        >>> amounts = widths_for_macs(SimpleNet(), 0.5)
+        >>> 0.4 < amounts["layer1"] < 0.5
+        True
     """
+    check(0 < share <= 1, "share", share, "a fraction in (0, 1]")
+    groups, whole = channel_groups(model, example_input, ignored_layers), count_macs(model, example_input)
+    if scan:
+        check(dense_accuracy is not None, "dense_accuracy", None, "the whole network's, in 0..1")
+        check(set(groups) <= set(scan), "scan", list(scan), f"of this network, whose groups are {', '.join(groups)}")
+    low, high, tried = 0.0, 1.0, []
+    for _ in range(24):  # bisection; MACs fall in steps, and it comes to look on both sides of one
+        middle, plan, removed = (low + high) / 2, {}, {}
+        amount = amount_for_drop(middle, scan, amounts, dense_accuracy) if scan else dict.fromkeys(groups, middle)
+        for name, group in groups.items():
+            plan[name] = min(amount[name], 1 - 1 / group.channels)  # never the last channel
+            removed[name] = list(range(channels_to_remove(name, group.channels, plan[name], round_to)))
+        left = count_macs(without_channels(model, removed, example_input), example_input) / whole
+        tried.append((abs(left - share), plan))
+        low, high = (middle, high) if left > share else (low, middle)
+    return min(tried, key=lambda pair: pair[0])[1]
+
+
+def amounts_from_sensitivity(model: nn.Module, scan: dict, dense_accuracy: float, total: float, amounts=SCAN_AMOUNTS) -> dict:
+    """Count to prune by layer: each costs the same accuracy alone, and all are the fraction `total` of the weights."""
     check_fraction("total", total)
-    layers = prunable_layers(model)
-    sizes = np.array([layer.weight.numel() for layer in layers.values()])
-    shares = shares_at_loss(scan, amounts, dense_accuracy, names=layers)
-    loss = optimize.bisect(lambda loss: np.array(shares(loss)) @ sizes - total * sizes.sum(), 0.0, 2.0)
-    counts = np.minimum(sizes, np.floor(np.array(shares(loss)) * sizes).astype(int))
+    sizes = np.array([model.get_submodule(name).weight.numel() for name in scan])
+    shares = lambda drop: np.array([*amount_for_drop(drop, scan, amounts, dense_accuracy).values()])  # noqa: E731
+    drop = optimize.bisect(lambda drop: shares(drop) @ sizes - total * sizes.sum(), 0.0, 2.0)
+    counts = np.floor(shares(drop) * sizes).astype(int)
     for _ in range(abs(missing := round(total * sizes.sum()) - counts.sum())):  # what rounding left
         counts[np.argmax(sizes - counts if missing > 0 else counts)] += np.sign(missing)
-    return {layer: int(count) for layer, count in zip(layers.values(), counts, strict=True)}
+    return {model.get_submodule(name): int(count) for name, count in zip(scan, counts, strict=True)}

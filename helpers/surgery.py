@@ -6,7 +6,7 @@ Introduced in notebook 05.
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Integral
 
@@ -16,11 +16,10 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune
 
 from .criteria import Criterion, MagnitudePruning, saliency_scores
-from .data import Dataset, Split, check, check_whole
+from .data import Dataset, Split, check
 from .devices import eval_mode
 from .masks import make_permanent, masked_parameter, refresh, up_to_date
-from .metrics import count_macs, example_batch
-from .sensitivity import SCAN_AMOUNTS, scan, shares_at_loss
+from .metrics import example_batch
 
 Layers = Iterable[str | nn.Module]
 TOLERANCE = 1e-4  # of the largest output: how far those of the smaller network may be off
@@ -142,7 +141,7 @@ def prune_channels(
         >>> shrink(model).layer2
         Linear(in_features=256, out_features=64, bias=True)
     """
-    check_whole("round_to", round_to, 1)
+    check(round_to >= 1, "round_to", round_to, "1 or more")
     groups, pruned = channel_groups(model, example_input, ignored_layers), {}
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
@@ -159,7 +158,7 @@ def prune_channels(
                 if (value := masked_parameter(layer, parameter)) is not None:
                     mask = torch.ones_like(value).index_fill(0, channels.to(value.device), 0)
                     prune.custom_from_mask(layer, parameter, mask)
-                    refresh((layer, parameter))
+                    refresh(layer, parameter)
 
 
 def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
@@ -212,12 +211,12 @@ def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
         Linear(in_features=3072, out_features=56, bias=True)
     """
     masked = {name: _masked_channels(model, group) for name, group in channel_groups(model, example_input).items()}
-    small = _without(model, masked, example_input)
+    small = without_channels(model, masked, example_input)
     if _same_outputs(model, small, example_input):
         return small
     misread = []
     for name, channels in masked.items():
-        if channels and not _same_outputs(model, _without(model, {name: channels}, example_input), example_input):
+        if channels and not _same_outputs(model, without_channels(model, {name: channels}, example_input), example_input):
             misread.append(name)
     misread = misread or list(masked)
     raise SurgeryError(
@@ -242,8 +241,8 @@ def _masked_channels(model: nn.Module, group: ChannelGroup) -> list[int]:
     return empty.nonzero().flatten().tolist()
 
 
-def _without(model: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None) -> nn.Module:
-    """A plain copy without some channels of some groups."""
+def without_channels(model: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None = None) -> nn.Module:
+    """A plain copy without some channels of some groups, by name of the group; nothing is compared."""
     small = _plain_copy(model)
     trainable = [parameter.requires_grad for parameter in small.parameters()]
     graph = _dependency_graph(small, example_input)
@@ -265,61 +264,6 @@ def _same_outputs(model: nn.Module, small: nn.Module, example_input: Tensor | No
         except Exception:  # shapes that do not fit
             return False
     return outputs.shape == expected.shape and bool((outputs - expected).abs().max() <= TOLERANCE * expected.abs().max())
-
-
-def channel_scan(
-    model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS, example_input: Tensor | None = None
-) -> dict[str, list[float]]:
-    """Accuracy on `split` with one group's channels pruned to each amount (L1 norm), all others whole; by group name.
-
-    Example:
-        >>> channel_scan(model, data.val)["stage3.block2.conv1"]  # doctest: +SKIP
-        [0.83, 0.83, 0.82, 0.80, 0.77]
-    """
-
-    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
-        prune_channels(pruned, {name: amount}, example_input=example_input)
-
-    return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
-
-
-def widths_for_macs(
-    model: nn.Module,
-    share: float,
-    scan: dict[str, list[float]] | None = None,
-    dense_accuracy: float | None = None,
-    amounts: Sequence[float] = SCAN_AMOUNTS,
-    *,
-    round_to: int = 1,
-    ignored_layers: Layers = (),
-    example_input: Tensor | None = None,
-) -> dict[str, float]:
-    """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
-
-    Without a scan every group gives up the same share of its channels (uniform); with one (`channel_scan`), each what
-    costs it, alone, the same accuracy (guided).
-
-    Raises:
-        ValueError: for a share outside (0, 1], or a scan that lacks a group, an amount or `dense_accuracy`.
-
-    Example:
-        >>> amounts = widths_for_macs(SimpleNet(), 0.5)
-        >>> 0.4 < amounts["layer1"] < 0.5
-        True
-    """
-    check(0 < share <= 1, "share", share, "a fraction in (0, 1]")
-    groups, whole = channel_groups(model, example_input, ignored_layers), count_macs(model, example_input)
-    amounts_at = shares_at_loss(scan, amounts, dense_accuracy, names=groups) if scan else lambda x: [x] * len(groups)
-    low, high, tried = 0.0, 1.0, []
-    for _ in range(24):  # bisection; MACs fall in steps, and it comes to look on both sides of one
-        middle, plan, removed = (low + high) / 2, {}, {}
-        for (name, group), value in zip(groups.items(), amounts_at(middle), strict=True):
-            plan[name] = min(value, 1 - 1 / group.channels)  # never the last channel
-            removed[name] = list(range(channels_to_remove(name, group.channels, plan[name], round_to)))
-        left = count_macs(_without(model, removed, example_input), example_input) / whole
-        tried.append((abs(left - share), plan))
-        low, high = (middle, high) if left > share else (low, middle)
-    return min(tried, key=lambda pair: pair[0])[1]
 
 
 # ---- depth

@@ -8,9 +8,8 @@ import torch_pruning
 from torch import nn
 
 from helpers import CifarNet, Measurement, count_macs, latencies, make_permanent, measure, metrics, prune_channels, shrink
-from helpers.criteria import MagnitudePruning
+from helpers.criteria import MagnitudePruning, prune_globally
 from helpers.metrics import Latency
-from helpers.scopes import prune_globally
 
 
 class Tokens(nn.Module):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
@@ -20,7 +20,6 @@ from helpers import (
     prune_globally,
     prune_layers,
     sparsity,
-    train,
 )
 
 amounts = st.floats(0, 1)
@@ -58,21 +57,9 @@ def test_sparsity_by_hand():
     report = sparsity(model)
     assert report.layers == {"0": (3, 8), "2": (0, 6)}
     assert (report.zeros, report.size, report.fraction) == (3, 14, 3 / 14)
-    assert "21.43%" in repr(report) and "<td>0</td><td>3</td><td>8</td><td>37.50%</td>" in report._repr_html_()
-
-
-def test_sparsity_of_a_network_without_layers():
-    assert sparsity(nn.ReLU()).fraction == 0 and "all layers" in repr(sparsity(nn.ReLU()))
-
-
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors is a no-op")
-@pytest.mark.parametrize("empty", [lambda: nn.Linear(0, 10), lambda: nn.Conv2d(4, 0, 3)])
-def test_a_layer_without_weights_has_no_zeros(empty):
-    model = nn.Sequential(prune.l1_unstructured(nn.Linear(4, 4), "weight", amount=4), empty())
-    report = sparsity(model)
-    assert [row[1:] for row in report.rows()] == [(4, 16, 0.25), (0, 0, 0.0), (4, 16, 0.25)]
-    assert "25.00%" in repr(report) and "0.00%" in report._repr_html_()
-    assert mask_overlap(model, model) == (1, pytest.approx(9 / 15))  # chance: 12 x 12 / 16 weights in both, of 24 kept
+    assert report.rows() == [("0", 3, 8, 3 / 8), ("2", 0, 6, 0.0), ("all layers", 3, 14, 3 / 14)]
+    assert "21.43%" in repr(report) and "<td>37.50%</td>" in report._repr_html_()
+    assert sparsity(nn.ReLU()).fraction == 0
 
 
 def test_sparsity_sees_through_a_stale_weight():
@@ -84,16 +71,6 @@ def test_sparsity_sees_through_a_stale_weight():
 
 
 # ---- global pruning
-
-
-@given(sizes, amounts, st.integers(0, 99))
-def test_global_magnitude_keeps_the_largest(sizes, amount, seed):
-    model = small_net(sizes, seed)
-    before = weights(model).abs()
-    prune_globally(model, [MagnitudePruning(amount)])
-    kept = weights(model) != 0
-    assume(0 < kept.sum() < len(kept))
-    assert before[kept].min() >= before[~kept].max()
 
 
 @given(sizes, amounts, st.integers(0, 99))
@@ -113,13 +90,6 @@ def test_random_depends_on_its_seed_alone():
         prune_globally(model, [RandomPruning(0.5, seed)])
         assert torch.equal(state, torch.get_rng_state())  # and leaves the global generator alone
     assert torch.equal(weights(models[0]), weights(models[1])) and not torch.equal(weights(models[0]), weights(models[2]))
-
-
-def test_batchnorm_and_biases_are_left_alone():
-    model = small_net()
-    prune_globally(model, [MagnitudePruning(0.9)])
-    assert sum(name.endswith("_mask") for name, _ in model.named_buffers()) == 3
-    assert not any("bias_mask" in name for name, _ in model.named_buffers())
 
 
 # ---- make_permanent
@@ -144,7 +114,7 @@ def test_permanent_weights_are_the_masked_ones(sizes, amount, seed):
 
 
 def test_permanent_keeps_the_parameter_itself():
-    """The optimiser's parameter is the same object before pruning, masked, and after make_permanent."""
+    """The optimizer's parameter is the same object before pruning, masked, and after make_permanent."""
     model = small_net()
     parameter = model[0].weight
     prune_globally(model, [MagnitudePruning(0.5)])
@@ -173,19 +143,6 @@ def test_permanent_leaves_other_hooks_and_masks_alone():
     assert "attention_mask" in layer.state_dict() and len(layer._forward_pre_hooks) == 1
 
 
-def test_zeros_stay_through_training(digits):
-    """Momentum and weight decay move the hidden weights; what the network uses stays exactly zero."""
-    model = CifarNet(0.1)
-    prune_globally(model, [MagnitudePruning(0.7)])
-    masks = {name: module.weight_mask.clone() for name, module in prunable_layers(model).items()}
-    hidden = model.conv1.weight_orig.detach().clone()
-    train(model, digits, epochs=1, validate=False)
-    assert not torch.equal(hidden, model.conv1.weight_orig.detach())
-    make_permanent(model)
-    for name, module in prunable_layers(model).items():
-        assert (module.weight[masks[name] == 0] == 0).all() and (module.weight[masks[name] == 1] != 0).any()
-
-
 # ---- every built-in method
 
 
@@ -211,51 +168,6 @@ def test_builtin_prunes_each_layer_by_its_share(method, amount, seed):
             assert zeros == round(amount * size)
 
 
-# ---- facts that PyTorch's own tests state, by hand
-
-
-@pytest.mark.parametrize(
-    ("amount", "size", "zeros"), [(0, 15, 0), (10, 15, 10), (1, 15, 1), (1.0, 15, 15), (0.4, 17, 7), (0.5, 5, 2), (0.5, 7, 4)]
-)
-def test_amounts_are_counts_or_shares_with_bankers_rounding(amount, size, zeros):
-    layer = prune.l1_unstructured(nn.Linear(size, 1), "weight", amount=amount)
-    assert sparsity(layer).zeros == zeros
-
-
-@pytest.mark.parametrize(
-    ("amount", "error"), [("half", TypeError), (1.1, ValueError), (20.0, ValueError), (-1, ValueError), (9, ValueError)]
-)
-def test_refused_amounts_leave_the_layer_whole(amount, error):
-    layer = nn.Linear(4, 2)
-    with pytest.raises(error):
-        prune.l1_unstructured(layer, "weight", amount=amount)
-    assert not prune.is_pruned(layer) and set(layer.state_dict()) == {"weight", "bias"}
-
-
-def test_smallest_go_first_and_amounts_refer_to_what_remains():
-    layer = nn.Linear(4, 2)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[1.0, 2, 3, 4], [-4, -3, -2, -1]]))
-    prune.l1_unstructured(layer, "weight", amount=2)
-    assert layer.weight.tolist() == [[0, 2, 3, 4], [-4, -3, -2, 0]]
-    prune.l1_unstructured(layer, "weight", amount=2)
-    assert layer.weight.tolist() == [[0, 0, 3, 4], [-4, -3, 0, 0]]
-    prune.ln_structured(layer, "weight", amount=1, n=2, dim=1)  # column norms: 4, 3, 3, 4
-    assert sparsity(layer).zeros == 5
-    assert [type(m) for m in next(iter(layer._forward_pre_hooks.values()))] == [
-        prune.L1Unstructured,
-        prune.L1Unstructured,
-        prune.LnStructured,
-    ]
-
-
-@given(st.integers(1, 40), amounts)
-def test_ties_are_cut_to_the_exact_count(size, amount):
-    layer = nn.Linear(size, 1)
-    nn.init.ones_(layer.weight)
-    assert sparsity(prune.l1_unstructured(layer, "weight", amount=amount)).zeros == round(amount * size)
-
-
 def test_global_by_hand():
     """1 2 3 and -4 5 -6 7 with four to go: 1, 2, 3 and -4; the first layer is empty."""
     model = nn.Sequential(nn.Linear(3, 1), nn.Linear(4, 1))
@@ -264,25 +176,6 @@ def test_global_by_hand():
         model[1].weight.copy_(torch.tensor([[-4.0, 5, -6, 7]]))
     prune_globally(model, [MagnitudePruning(4 / 7)])
     assert sparsity(model).layers == {"0": (3, 3), "1": (1, 4)} and model[1].weight.tolist() == [[0, 5, -6, 7]]
-
-
-def test_a_method_that_fails_is_rolled_back():
-    class Fails(prune.BasePruningMethod):
-        PRUNING_TYPE = "unstructured"
-
-        def compute_mask(self, t, default_mask):
-            raise RuntimeError("no mask")
-
-    layer = nn.Linear(4, 2)
-    before = layer.weight.detach().clone()
-    with pytest.raises(RuntimeError, match="no mask"):
-        Fails.apply(layer, "weight")
-    assert set(layer.state_dict()) == {"weight", "bias"} and torch.equal(layer.weight, before) and not prune.is_pruned(layer)
-
-
-def test_removing_what_is_not_pruned_is_an_error():
-    with pytest.raises(ValueError, match="has to be pruned before"):
-        prune.remove(nn.Linear(2, 2), "weight")
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 5))
@@ -299,5 +192,5 @@ def test_overlap_of_masks_by_hand(first, second, seed):
 
 def test_overlap_of_unpruned_and_of_different_networks():
     assert mask_overlap(CifarNet(0.1), CifarNet(0.1)) == (1, 1)
-    with pytest.raises(ValueError, match="b: must have layers of the same names and shapes as a"):
+    with pytest.raises(RuntimeError, match="must match"):
         mask_overlap(CifarNet(0.1), CifarNet(0.2))

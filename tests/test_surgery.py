@@ -509,7 +509,10 @@ class Nowhere(Criterion):
         (lambda m: prune_channels(m, 0.5, Nowhere), r"conv1: its channels' importance is NaN"),
         (lambda m: widths_for_macs(m, 0), r"share=0: must be a fraction in \(0, 1\]"),
         (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}), r"dense_accuracy=None: must be the whole network's"),
-        (lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}, 0.9), r"scan: lacks stage1.conv, "),
+        (
+            lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}, 0.9),
+            r"scan=\['conv1'\]: must be of this network, whose groups are conv1, stage1.conv",
+        ),
         (lambda m: drop_blocks(m, ["stage9"]), r"names: 'stage9' is no residual block; the blocks are stage1.block1"),
     ],
 )
