@@ -67,10 +67,12 @@ class Measurement:
 
 
 def example_batch(model: nn.Module, example_input: Tensor | None = None, batch_size: int = 1) -> Tensor:
-    """Random images in the shape of `example_input` (a batch; default: [1, 3, 32, 32]), on the model's device; always the same."""
+    """Random images in the shape of `example_input` (a batch; default: [1, 3, 32, 32]), always the same; other data repeated."""
     shape = (3, 32, 32) if example_input is None else example_input.shape[1:]
-    images = torch.rand(batch_size, *shape, generator=torch.Generator().manual_seed(0))
-    return images.to(next(model.parameters()).device)
+    batch = torch.rand(batch_size, *shape, generator=torch.Generator().manual_seed(0))
+    if example_input is not None and not example_input.is_floating_point():
+        batch = example_input[:1].expand(batch_size, *shape)
+    return batch.to(next(model.parameters()).device)
 
 
 def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from experiments.runs import BUILTIN, prune_as_told
+from experiments.runs import BUILTIN, prune_by
 from helpers import (
     CifarNet,
     MagnitudePruning,
@@ -150,7 +150,7 @@ def test_permanent_leaves_other_hooks_and_masks_alone():
 @given(amount=st.floats(0.05, 0.95), seed=st.integers(0, 9))
 def test_builtin_prunes_each_layer_by_its_share(method, amount, seed):
     model = small_net((3, 6, 6), seed)
-    prune_as_told(model, {"method": method, "scope": "layer", "target_sparsity": amount, "seed": seed}, None)
+    prune_by(model, {"method": method, "scope": "layer", "target_sparsity": amount, "seed": seed}, None)
     report = sparsity(model)
     if method == "global_unstructured":
         assert report.zeros == round(amount * report.size)

@@ -503,7 +503,7 @@ class Nowhere(Criterion):
         (lambda m: prune_channels(m, 1.5), r"amount of conv1=1.5: must be a fraction in \[0, 1\] or a count of at most 8"),
         (lambda m: prune_channels(m, {"conv1": -1}), r"amount of conv1=-1"),
         (lambda m: prune_channels(m, float("nan")), r"amount of conv1=nan"),
-        (lambda m: prune_channels(m, 0.5, round_to=0), r"round_to=0: must be a whole number"),
+        (lambda m: prune_channels(m, 0.5, round_to=0), r"round_to=0: must be 1 or more"),
         (lambda m: prune_channels(m, {"fc": 0.5}), r"amount: 'fc' is no group of channels; the groups are conv1"),
         (lambda m: prune_channels(m, 0.5, TaylorPruning), r"data=None: must be training data: TaylorPruning needs gradients"),
         (lambda m: prune_channels(m, 0.5, Nowhere), r"conv1: its channels' importance is NaN"),
