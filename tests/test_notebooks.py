@@ -28,18 +28,17 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_is_valid_and_small(path, notebook):
+def test_is_valid_and_small_and_has_its_outputs(path, notebook, code):
     nbformat.validate(notebook)
     assert path.stat().st_size <= 700_000
-
-
-def test_outputs_are_stored_in_order(code):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
-def test_outputs_are_fit_to_commit(notebook):
+def test_outputs_are_fit_to_commit(notebook, code):
     assert unfit(notebook) == []
-    assert not [output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    pictures = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert all(output.metadata.get("image/png", {}).get("alt", "").strip() for output in pictures)
 
 
 def test_checked_cells_have_something_to_check(code):
@@ -51,13 +50,8 @@ def test_checked_cells_have_something_to_check(code):
         assert cell.outputs or not checked, f"marked to be checked, but without output: {cell.source[:80]!r}"
 
 
-def test_figures_have_alt_text(code):
-    pictures = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert all(output.metadata.get("image/png", {}).get("alt", "").strip() for output in pictures)
-
-
-def test_nothing_is_left_to_do(notebook):
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b", "\n".join(cell.source for cell in notebook.cells))
+def test_nothing_is_left_to_do(code):
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", "\n".join(cell.source for cell in code))
 
 
 def test_notebook_02_calls_every_public_name():

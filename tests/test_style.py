@@ -3,13 +3,10 @@ read. What is only a matter of style is advice, by tools/style.py."""
 
 import base64
 import io
-import os
 import re
 import unicodedata
-import urllib.error
-import urllib.request
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
@@ -36,9 +33,6 @@ def text_of(path: str | Path) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-# ---- links
-
-
 def anchors(path: Path) -> set[str]:
     """Where # may point to: as GitHub writes it on a .md page, as JupyterLab does in a notebook."""
     headings = re.findall(r"^#+ +(.+?) *$", text_of(path), re.MULTILINE)
@@ -56,10 +50,9 @@ def targets(page: Path) -> set[str]:
 
 
 def broken(target: str, page: Path) -> str | None:
-    """What is wrong with a link on a page, or None. Addresses elsewhere are judged by their form; `test_every_address_answers` asks them."""
+    """What is wrong with a link on a page, or None. Addresses elsewhere are judged by their form; nobody is asked."""
     if re.match(r"[a-z]+:", target):
-        parts = urlsplit(target)
-        return None if parts.scheme == "https" and "." in parts.netloc and " " not in target else "no https address"
+        return None if re.match(r"https://[^/ ]+\.[^ ]+$", target) else "no https address"
     place, _, anchor = target.partition("#")
     path = (page.parent / unquote(place)).resolve() if place else page
     if not path.exists():
@@ -70,41 +63,15 @@ def broken(target: str, page: Path) -> str | None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_every_link_resolves_and_every_image_has_alt_text(page):
+def test_links_resolve_images_have_alt_text_and_nothing_is_left_to_do(page):
     assert {target: broken(target, page) for target in targets(page) if broken(target, page)} == {}
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text_of(page))
     assert not re.search(r"!\[\s*\]\(|<img(?![^>]* alt=\"[^\"]+\")", text_of(page))
 
 
 def test_broken_links_would_be_noticed():
-    page = REPOSITORY / "README.md"
-    (first, *_) = [target for target in targets(page) if target.startswith("notebooks/")]
-    assert broken(first, page) is None and broken("#settings", page) is None
-    for target in ("notebooks/99.ipynb", f"{first}#The-wreck", "#set", "http://x.org", "https://x", "../x"):
-        assert broken(target, page), target
-
-
-@pytest.mark.skipif("PRUNING_LINKS" not in os.environ, reason="asks the network: PRUNING_LINKS=1 pytest -k every_address")
-def test_every_address_answers():
-    refused = {}
-    for address in sorted({target for page in PAGES for target in targets(page) if target.startswith("https:")}):
-        try:
-            urllib.request.urlopen(urllib.request.Request(address, headers={"User-Agent": "Mozilla/5.0"}), timeout=30).close()
-        except OSError as error:
-            if getattr(error, "code", None) not in (403, 418, 429):  # publishers turn programs away, which is an answer too
-                refused[address] = str(error)
-    assert refused == {}
-
-
-def test_documents_leave_nothing_to_do():
-    assert not [path.name for path in DOCUMENTS if re.search(r"\b(TODO|FIXME|XXX)\b", text_of(path))]
-
-
-# ---- times
-
-
-def minutes(text: str) -> int:
-    """Running minutes on a card: "15 minutes' reading; 3 minutes' running", or "… 3 min running"."""
-    return int(re.search(r"(\d+) min[a-z']* running", text).group(1))
+    for target in ("notebooks/99.ipynb", "docs/GLOSSARY.md#wreck", "#set", "http://x.org", "https://x", "../x"):
+        assert broken(target, REPOSITORY / "README.md"), target
 
 
 def test_cards_readme_and_workshop_tell_the_time_that_was_measured():
@@ -112,23 +79,20 @@ def test_cards_readme_and_workshop_tell_the_time_that_was_measured():
     idle cores would have needed between half of the processors' time and all of it."""
     rows = pd.read_csv(REPOSITORY / "results" / "notebook_seconds.csv")
     rows = rows[rows.dataset.str.startswith("CIFAR-10")]
-    cards = {path.stem: minutes(text_of(path)) for path in NOTEBOOKS}
+    running = r"(\d+) min[a-z']* running"
+    cards = {path.stem: int(re.search(running, text_of(path))[1]) for path in NOTEBOOKS}
     assert set(rows.notebook) == set(cards)
     for row in rows.itertuples():
         slowest = max(60.0, min(row.seconds, row.cpu_seconds))
         fastest = min(max(60.0, row.cpu_seconds / 2), slowest)
-        assert fastest / 2 <= 60 * cards[row.notebook] <= 2 * slowest <= 360, f"{row.notebook}: {row.seconds:.0f} s were measured"
+        assert slowest <= 180 and fastest / 2 <= 60 * cards[row.notebook] <= 2 * slowest, f"{row.notebook}: {row.seconds:.0f} s"
     for stem, card in cards.items():
-        (line,) = re.findall(rf"^\|.*notebooks/{stem}\.ipynb\).* running \|$", text_of("README.md"), re.MULTILINE)
-        assert minutes(line) == card, stem
+        assert re.findall(rf"^\|.*notebooks/{stem}\.ipynb\).* {running}", text_of("README.md"), re.MULTILINE) == [str(card)], stem
     lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", text_of("docs/WORKSHOP.md"), re.MULTILINE)
     assert lines
-    for teaching, running, text in lines:
+    for teaching, runs, text in lines:
         known = sum(cards[stem] for stem in set(re.findall(r"notebooks/(\d\d_\w+)\.ipynb", text)))
-        assert int(running or 0) == known <= int(teaching), text
-
-
-# ---- figures, installation, advice
+        assert int(runs or 0) == known <= int(teaching), text
 
 
 def test_text_in_figures_can_be_read():
@@ -137,9 +101,7 @@ def test_text_in_figures_can_be_read():
     smallest = min(float(size) for size in re.findall(r"\b(?:font|label|title)?size=([\d.]+)", sources))
     pictures = [path.read_bytes() for path in (REPOSITORY / "images").glob("*.png")]
     for path in NOTEBOOKS:
-        outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
-        data = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-        pictures += [base64.b64decode(picture) for picture in data]
+        pictures += map(base64.b64decode, re.findall(r'"image/png": "(.+?)"', path.read_text(encoding="utf-8")))
     widest = max(Image.open(io.BytesIO(picture)).width for picture in pictures)
     assert smallest * plots.plt.rcParams["savefig.dpi"] / 96 * min(1, 900 / widest) >= 7.5
 
@@ -160,5 +122,5 @@ def test_advice_on_style_stops_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(style, "REPOSITORY", tmp_path)
     style.main()
     (line,) = capsys.readouterr().out.splitlines()
-    for advice in ("a heading skips a level", "avoid: very;", "26 lines in the longest cell", "21 code cells", "words (1,500 are"):
+    for advice in ("a heading skips a level", "avoid: very;", "26 lines in the longest", "21 code cells", "words (1,500"):
         assert advice in line
