@@ -150,7 +150,7 @@ WRONG = {
         ({"most weights": "conv7", "largest share": "fc"}, "'conv7' is no layer"),
         (["conv1", "fc"], "a dictionary"),
     ],
-    "check_alone": [(lambda n: [h.evaluate(n["model"], n["sample"]).accuracy] * 32, "dense accuracy"), ([0.5] * 32, "not ours")],
+    "check_alone": [(lambda n: [h.evaluate(n["model"], n["sample"]).accuracy] * 32, "the dense"), ([0.5] * 32, "not ours")],
     "check_biases": [
         (lambda n: pruned(n, 0.5), "weights are masked"),
         (lambda n: pruned(n, 0.5, "bias", nn.BatchNorm2d), "that of fc"),

@@ -1,4 +1,4 @@
-"""What would break a committed notebook for its readers, read from its file (nbval runs it; style is advice: tools/style.py)."""
+"""What would break a stored notebook for its readers, read from its file (nbval runs it; style is advice: tools/style.py)."""
 
 import re
 from pathlib import Path

@@ -91,7 +91,8 @@ def depth_and_width():
     yield f"for 256 images both take {many[0]:.0%}"
     yield f"4,096 images) they take {gpu[0]:.0%} and {gpu[1]:.0%}"
     accuracy = two.pivot(index="seed", columns="method", values="test_accuracy")
-    yield f"{paired_difference(accuracy['width, equal MACs'], accuracy['depth']).in_points()} points of test accuracy (three seeds)"
+    gap = paired_difference(accuracy["width, equal MACs"], accuracy["depth"])
+    yield f"{gap.in_points()} points of test accuracy (three seeds)"
     accuracy = half.pivot(index="seed", columns="method", values="test_accuracy")
     kept, new = accuracy["width, uniform"], accuracy["from scratch"].dropna()
     yield f"**{kept.mean():.1%}** with the weights that were kept, **{new.mean():.1%}** with new ones"
@@ -148,8 +149,7 @@ def test_numbers_are_those_of_the_rows(claims):
 
 def test_named_commands_exist():
     for name, text in DOCUMENTS.items():
-        commands = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
-        assert commands <= set(tasks.COMMANDS), name
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= set(tasks.COMMANDS), name
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "results").glob("*.csv")), ids=lambda path: path.name)

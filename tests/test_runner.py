@@ -92,7 +92,7 @@ def torn_append(path, values, append=runner._append):
 
 
 def sweep_and_kill(folder):
-    """Sweeps in children of this process, 24 of them killed: after a moment, or (every third) in the middle of writing a row."""
+    """Sweeps in children of this process, 24 of them killed: after a moment, or (every third) in mid-write of a row."""
     kills = 0
     for attempt in itertools.count():
         random.seed(attempt)

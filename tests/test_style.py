@@ -87,7 +87,7 @@ def test_cards_readme_and_workshop_tell_the_time_that_was_measured():
         fastest = min(max(60.0, row.cpu_seconds / 2), slowest)
         assert slowest <= 180 and fastest / 2 <= 60 * cards[row.notebook] <= 2 * slowest, f"{row.notebook}: {row.seconds:.0f} s"
     for stem, card in cards.items():
-        assert re.findall(rf"^\|.*notebooks/{stem}\.ipynb\).* {running}", text_of("README.md"), re.MULTILINE) == [str(card)], stem
+        assert re.findall(rf"^\|.*/{stem}\.ipynb\).* {running}", text_of("README.md"), re.MULTILINE) == [str(card)], stem
     lines = re.findall(r"^\| \d+:\d\d \| (\d+) \| (\d*) ?\| (.+)$", text_of("docs/WORKSHOP.md"), re.MULTILINE)
     assert lines
     for teaching, runs, text in lines:
@@ -96,7 +96,7 @@ def test_cards_readme_and_workshop_tell_the_time_that_was_measured():
 
 
 def test_text_in_figures_can_be_read():
-    """The smallest font that is named has 7.5 points where JupyterLab fits a figure into 900 pixels, as on a laptop of 1,366."""
+    """The smallest font that is named has 7.5 points where JupyterLab fits a figure into 900 pixels (a laptop of 1,366)."""
     sources = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (plots, figures))
     smallest = min(float(size) for size in re.findall(r"\b(?:font|label|title)?size=([\d.]+)", sources))
     pictures = [path.read_bytes() for path in (REPOSITORY / "images").glob("*.png")]

@@ -1,4 +1,4 @@
-"""Advice on style, which `make lint` prints and which stops nothing: what is long, what is missing, what a text can do without."""
+"""Advice on style, which `make lint` prints and which stops nothing: what is long or missing, words to avoid."""
 
 import re
 import statistics
