@@ -180,9 +180,10 @@ def bench():
 
 
 def lint():
-    """Check code and notebooks with ruff."""
+    """Check code and notebooks with ruff, and print advice on style, which stops nothing."""
     call(PYTHON, "-m", "ruff", "check", ".")
     call(PYTHON, "-m", "ruff", "format", "--check", ".")
+    call(PYTHON, "-m", "tools.style")
 
 
 FUNCTIONS = (setup, check, run, test, test_browser, lab, data, outputs, figures, reproduce, audit, bench, lint)

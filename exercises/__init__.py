@@ -1,6 +1,6 @@
-"""The self-checks of the notebooks' exercises.
+"""The self-checks of the notebooks' exercises, and `predict`, which asks for a guess before a result.
 
-Each looks at an answer and prints one line: "✓ …" with what follows from it, or "✗ …" with what is wrong. None of them
+Each check looks at an answer and prints one line: "✓ …" with what follows from it, or "✗ …" with what is wrong. None of them
 raises, so that a notebook with unsolved exercises still runs from top to bottom. The worked solutions are in
 `notebooks/solutions/`.
 """
@@ -13,3 +13,4 @@ from .lesson_05 import check_half_the_macs, check_without_blocks
 from .lesson_06 import check_round_amount, check_schedule
 from .lesson_07 import check_false_alarm, check_pairing
 from .lesson_08 import check_csr_break_even, check_small_file
+from .prediction import predict

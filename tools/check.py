@@ -20,13 +20,13 @@ MEMORY_GB, DISK_GB, INSTALLED_GB = 4, 2, 7
 VERSIONS = """
 import json, sys
 from importlib.metadata import PackageNotFoundError, version
-found = {}
+versions = {}
 for name in sys.argv[1:]:
     try:
-        found[name] = version(name)
+        versions[name] = version(name)
     except PackageNotFoundError:
-        found[name] = None
-print(json.dumps(found))
+        versions[name] = None
+print(json.dumps(versions))
 """
 TRAINING = """
 import json, time
@@ -36,8 +36,7 @@ def rate(epochs):
     history = train(model, data, epochs=epochs, batch_size=100, validate=False, progress=False)
     return 100 * history.steps / history.seconds
 seconds = time.time()
-first = rate(0.3)
-whole = rate(max(0.3, 8 * first / len(data.train)))
+whole = rate(max(0.3, 8 * rate(0.3) / len(data.train)))
 print(json.dumps({"seconds": time.time() - seconds, "images_per_second": whole}))
 """
 
@@ -49,22 +48,17 @@ def number(version):
 
 def requirements():
     """{"torch": (2, 9), …}: the lower bounds of requirements.txt."""
-    bounds = {}
     with open(os.path.join(HERE, "requirements.txt"), encoding="utf-8") as file:
-        for line in file:
-            match = re.match(r"([A-Za-z0-9_-]+)(?:\[\w+\])?>=([\d.]+)", line)
-            if match:
-                bounds[match.group(1)] = number(match.group(2))
-    return bounds
+        bounds = re.findall(r"^([A-Za-z0-9_-]+)(?:\[\w+\])?>=([\d.]+)", file.read(), re.MULTILINE)
+    return {name: number(version) for name, version in bounds}
 
 
 def ask(python, code, *arguments):
     """What a piece of code prints (JSON) in the environment, or None and the last line of its error."""
     environment = dict(os.environ, TQDM_DISABLE="1")
+    command = [python, "-c", code] + list(arguments)
     try:
-        done = subprocess.run(
-            [python, "-c", code] + list(arguments), cwd=HERE, env=environment, stdout=-1, stderr=-1, timeout=300
-        )
+        done = subprocess.run(command, cwd=HERE, env=environment, stdout=-1, stderr=-1, timeout=300)
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, str(error)
     if done.returncode:
@@ -93,62 +87,58 @@ def cifar10(folder):
     where = os.path.join(folder, "cifar-10-batches-py")
     if os.path.isdir(where):
         missing = [name for name in BATCHES if not os.path.isfile(os.path.join(where, name))]
-        told = "%s lacks %s" % (where, ", ".join(missing)) if missing else "digits (built in) and CIFAR-10"
-        return not missing, "data", told, "delete that folder, then make data"
+        state = "%s lacks %s" % (where, ", ".join(missing)) if missing else "digits (built in) and CIFAR-10"
+        return not missing, "data", state, "delete that folder, then make data"
     if wanted == "cifar10":
-        told = "PRUNING_DATA is cifar10, but there is none in %s" % folder
-        return False, "data", told, "make data (162 MB), or unset PRUNING_DATA"
+        state = "PRUNING_DATA is cifar10, but there is none in %s" % folder
+        return False, "data", state, "make data (162 MB), or unset PRUNING_DATA"
     return True, "data", "digits (built in); for CIFAR-10: make data (162 MB)", ""
 
 
 def check(python):
-    """Rows (good, what, found, what to do) of the table; `python` is the environment's interpreter."""
+    """Rows (good, what, state, what to do) of the table; `python` is the environment's interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield sys.version_info >= OLDEST, "Python", version, "install Python %d.%d or newer, then make PYTHON=/path/to/it" % OLDEST
-    told, again = ".venv is there", "delete .venv, then make setup"
+    state, again = ".venv is there", "delete .venv, then make setup"
     if not os.path.exists(python) and importlib.util.find_spec("torch"):  # installed by pip or conda, not by make
-        python, told = sys.executable, "%s %s" % (OWN, sys.prefix)
+        python, state = sys.executable, "%s %s" % (OWN, sys.prefix)
         again = "pip install -r requirements.txt -c constraints.txt"
     installed = os.path.exists(python)
-    yield installed, "environment", told if installed else "not made yet", "make setup (about 6 GB, some minutes)"
+    yield installed, "environment", state if installed else "not made yet", "make setup (about 6 GB, some minutes)"
     if installed:
         bounds = requirements()
-        found, error = ask(python, VERSIONS, *bounds)
-        if found is None:
+        answer, error = ask(python, VERSIONS, *bounds)
+        if answer is None:
             yield False, "packages", error, again
         else:
-            missing = [name for name in bounds if found[name] is None]
-            old = ["%s %s" % (name, found[name]) for name in bounds if found[name] and number(found[name]) < bounds[name]]
-            bad = ["%s is missing" % name for name in missing] + ["%s is too old" % name for name in old]
-            yield (
-                not bad,
-                "packages",
-                ", ".join(bad) or "all %d, torch %s" % (len(bounds), found["torch"]),
-                again.split(", then ")[-1],
-            )
+            bad = ["%s is missing" % name for name in bounds if not answer[name]]
+            old = [name for name in bounds if answer[name] and number(answer[name]) < bounds[name]]
+            bad += ["%s %s is too old" % (name, answer[name]) for name in old]
+            state = ", ".join(bad) or "all %d, torch %s" % (len(bounds), answer["torch"])
+            yield not bad, "packages", state, again.split(", then ")[-1]
     yield cifar10(os.path.expanduser(os.environ.get("PRUNING_DATA_DIR") or os.path.join(HERE, "data")))
     memory = free_memory()
-    told = "unknown" if memory is None else "%.0f GB free" % memory
-    yield memory is None or memory >= MEMORY_GB, "memory", told, "close other programs: %d GB are needed" % MEMORY_GB
+    state = "unknown" if memory is None else "%.0f GB free" % memory
+    yield memory is None or memory >= MEMORY_GB, "memory", state, "close other programs: %d GB are needed" % MEMORY_GB
     disk, needed = shutil.disk_usage(HERE).free / 1e9, DISK_GB if installed else INSTALLED_GB
     yield disk >= needed, "disk", "%.0f GB free" % disk, "make room: %d GB are needed here" % needed
     if installed:
-        found, error = ask(python, TRAINING)
-        if found is None:
+        answer, error = ask(python, TRAINING)
+        if answer is None:
             yield False, "training", error, again + "; if it stays, open an issue with this line"
         else:
-            rate = found["images_per_second"]
-            told = "%.0f s at %.0f images/s: three epochs of notebook 1 take about %.0f min here"
-            yield True, "training", told % (found["seconds"], rate, max(1, 3 * 45000 / rate / 60)), ""
+            rate = answer["images_per_second"]
+            state = "%.0f s at %.0f images/s: three epochs of notebook 1 take about %.0f min here"
+            yield True, "training", state % (answer["seconds"], rate, max(1, 3 * 45000 / rate / 60)), ""
 
 
 def main(python):
     bad, ready = 0, "make run"
-    for good, what, found, todo in check(python):
+    for good, what, state, todo in check(python):
         bad += not good
-        if found.startswith(OWN):
+        if state.startswith(OWN):
             ready = "jupyter lab notebooks"
-        print("  %s %-12s %s%s" % ("✓" if good else "✗", what, found, "" if good else "  ->  " + todo), flush=True)
+        print("  %s %-12s %s%s" % ("✓" if good else "✗", what, state, "" if good else "  ->  " + todo), flush=True)
     print("ready: " + ready if not bad else "%d thing%s to do first" % (bad, "" if bad == 1 else "s"))
     return int(bad > 0)
 

@@ -41,12 +41,9 @@ def execute(source: Path, target: Path, threads: int) -> float:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # time stamps would make every refresh a change
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
-    problems = [] if source != target else unfit(notebook)
-    if problems:
+    if source == target and (problems := unfit(notebook)):
         nbformat.write(notebook, TARGET / source.name)
-        raise RuntimeError(
-            f"not stored, since its outputs are not fit to commit: {'; '.join(problems)} (see build/run/{source.name})"
-        )
+        raise RuntimeError(f"not stored, outputs are not fit to commit: {'; '.join(problems)} (see build/run/{source.name})")
     with replacing(target) as beside:
         nbformat.write(notebook, beside)
     return seconds
@@ -69,61 +66,59 @@ def unfit(notebook) -> list[str]:
 
 def harvest(path: Path) -> list[tuple[str, str, str]]:
     """Write a notebook's figures and tables to files of their own; returns (kind, title, file) for each."""
-    found = []
+    made = []
     heading = path.stem
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            headings = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
-            heading = headings[-1] if headings else heading
+            heading = ([heading] + re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE))[-1]
         for output in cell.get("outputs", []):
-            content = output.get("data", {})
-            if "image/png" in content:
-                name = f"figures/{path.stem[:2]}-{len(found) + 1:02}.png"
+            data = output.get("data", {})
+            name = f"{path.stem[:2]}-{len(made) + 1:02}"
+            if "image/png" in data:
                 title = output.metadata.get("image/png", {}).get("alt", heading)
-                payload = base64.b64decode(content["image/png"])
-                found.append(("figure", title, name))
-            elif "<table" in content.get("text/html", ""):
-                name = f"tables/{path.stem[:2]}-{len(found) + 1:02}.html"
-                payload = content["text/html"].encode()
-                found.append(("table", heading, name))
+                made.append(("figure", title, f"figures/{name}.png"))
+                content = base64.b64decode(data["image/png"])
+            elif "<table" in data.get("text/html", ""):
+                made.append(("table", heading, f"tables/{name}.html"))
+                content = data["text/html"].encode()
             else:
                 continue
-            (TARGET / name).parent.mkdir(parents=True, exist_ok=True)
-            (TARGET / name).write_bytes(payload)
-    return found
+            file = TARGET / made[-1][2]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    return made
 
 
 def run() -> int:
     """Every notebook on the embedded data, several at a time; returns the number of failures."""
     shutil.rmtree(TARGET, ignore_errors=True)
     sources = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-    workers = max(1, min(len(sources), os.cpu_count() or 1))
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    done, failures = {}, 0
+    cores = os.cpu_count() or 1
+    workers = min(len(sources), cores)
+    made, failures = {}, 0
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(execute, source, TARGET / source.name, threads): source for source in sources}
+        jobs = {pool.submit(execute, source, TARGET / source.name, cores // workers): source for source in sources}
         for job in as_completed(jobs):
             source = jobs[job]
             try:
                 print(f"  {source.stem:<32} {job.result():6.1f} s", flush=True)
-                done[source] = harvest(TARGET / source.name)
+                made[source] = harvest(TARGET / source.name)
             except Exception as error:
                 failures += 1
                 print(f"  {source.stem:<32} FAILED\n{error}", flush=True)
-    rows = [(kind, source.stem[:2], title, name) for source in sources for kind, title, name in done.get(source, [])]
-    if rows:
+    if made:
         print(f"\nmade in {TARGET.relative_to(REPOSITORY)}/ (on the digits; committed files are untouched):")
-        for kind, number, title, name in rows:
+    for source in sorted(made):
+        for kind, title, name in made[source]:
             short = title if len(title) <= 76 else title[:75] + "…"
-            print(f"  {kind:<6}  {number}  {short:<76}  {name}")
+            print(f"  {kind:<6}  {source.stem[:2]}  {short:<76}  {name}")
     return failures
 
 
 def outputs(names: list[str]) -> None:
     """Refresh the committed outputs of the named notebooks (all by default) and of their solutions, one after the other."""
-    TARGET.mkdir(parents=True, exist_ok=True)
-    for source in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("[0-9]*.ipynb")):
-        if not names or source.stem in names or source.stem[:2] in names:
+    for source in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) + sorted(NOTEBOOKS.glob("solutions/[0-9]*.ipynb")):
+        if not names or {source.stem, source.stem[:2]} & set(names):
             print(f"  {source.relative_to(NOTEBOOKS)!s:<42} {execute(source, source, os.cpu_count() or 1):6.1f} s", flush=True)
 
 
