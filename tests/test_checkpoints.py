@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_surgery import IMAGES, lively, networks, outputs
+from test_surgery import IMAGES, lively, outputs
 from torch import nn
 from torch.nn.utils import prune
 from torchvision.models import resnet18
@@ -45,6 +45,22 @@ class Varied(nn.Module):
 
 
 # ---- round trips
+
+
+@st.composite
+def networks(draw):
+    """A `CifarNet`, whole or without some blocks, a fully connected net, or a chain of convolutions, all narrow."""
+    kind = draw(st.sampled_from(["cifar", "simple", "chain"]))
+    if kind == "cifar":
+        model = h.CifarNet(draw(st.sampled_from([0.1, 0.15, 0.2])))
+        model = h.drop_blocks(model, draw(st.lists(st.sampled_from(h.residual_blocks(model)), unique=True, max_size=4)))
+    elif kind == "simple":
+        model = draw(st.sampled_from([h.SimpleNet, h.DepthPrunedNet, h.WidthPrunedNet]))()
+    else:
+        channels = draw(st.integers(2, 8))
+        layers = [nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+        model = nn.Sequential(*layers, nn.Linear(4 * channels, 6), nn.ReLU(), nn.Linear(6, 10))
+    return lively(model, draw(st.integers(0, 99)))
 
 
 @given(networks(), st.data())

@@ -27,12 +27,12 @@ from helpers.data import REPOSITORY
 def tiny(seeds):
     """Six runs a seed, each a real training of a fraction of a second."""
     common = {"model": "CifarNet", "width": 0.1, "scope": "global", "schedule": "one_shot"}
-    common |= {"lr": 0.05, "epochs": 0.5, "dense_epochs": 2}
+    common |= {"lr": 0.05, "epochs": 0.5, "batch_size": 64, "dense_epochs": 2}
     arms = [("dense", 0.0), *((method, level) for method in ("magnitude", "random") for level in (0.5, 0.9)), ("magnitude", 0.98)]
     return [common | {"method": method, "target_sparsity": level, "seed": seed} for seed in seeds for method, level in arms]
 
 
-TINY = Grid(tiny, runs.prune_and_finetune, runs.prepare_dense, ("epochs", "dense_epochs", "test_accuracy_before"), seeds=2)
+TINY = Grid(tiny, runs.prune_and_finetune, runs.prepare_dense, ("dense_epochs",), seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
 
 
@@ -81,11 +81,11 @@ def in_another_process(call: str) -> list[str]:
     return [sys.executable, "-c", f"import sys; sys.path.insert(0, {where!r}); import test_runner; test_runner.{call}"]
 
 
-def torn_append(path, values, append=runner._append):
+def torn_append(path, grid, rows, append=runner.append_rows):
     """Writes three rows of four; of the fourth only a part, after which its process is killed."""
-    if random.random() < 0.75:
-        return append(path, values)
-    line = ",".join(map(str, values))
+    if not rows or random.random() < 0.75:
+        return append(path, grid, rows)
+    line = ",".join(str(rows[0][name]) for name in grid.columns)
     with open(path, "a") as file:
         file.write(line[: random.randint(1, len(line))])
     return os.kill(os.getpid(), signal.SIGKILL)
@@ -98,7 +98,7 @@ def sweep_and_kill(folder):
         random.seed(attempt)
         child = os.fork()
         if child == 0:
-            runner._append = torn_append if attempt % 3 == 2 else runner._append
+            runner.append_rows = torn_append if attempt % 3 == 2 else runner.append_rows
             sweep(TINY, Path(folder, f"tiny{attempt // 12}.csv"))
             os._exit(0)
         if attempt % 3 < 2:
@@ -231,7 +231,7 @@ def test_command_lists_plans_and_runs(out, monkeypatch, capsys):
     plan = shown("tiny", "--dry-run")
     assert plan.count("method=") == 6 and "about 1 minutes" in plan
     assert "6 runs added" in shown("tiny", "--jobs", "1") and "nothing to run" in shown("tiny", "--jobs", "1")
-    assert command.default_out("tiny", "cifar10") == REPOSITORY / "results" / "tiny.csv"
+    assert command.default_out("tiny", "cifar10") == REPOSITORY / "results" / "official" / "tiny.csv"
     assert command.default_out("tiny", "digits").is_relative_to(REPOSITORY / "build")
 
 
@@ -244,3 +244,25 @@ def test_command_says_errors_in_one_line(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit, match="2"):
             command.main(arguments)
         assert arguments[-1] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_rows_measured_elsewhere_are_merged(out, reference, tmp_path, monkeypatch):
+    """Only whole: a run that is there already, foreign columns or another dense network leave the file as it was."""
+    lines = reference.read_text(encoding="utf-8").splitlines(keepends=True)
+    fetched, before = tmp_path / "fetched.csv", out.read_text(encoding="utf-8")
+    fetched.write_text("".join(lines[:1] + lines[6:]), encoding="utf-8")
+    with pytest.raises(ResultsError, match="fetched.csv, line 2: this run is in tiny.csv already"):
+        command.merge(TINY, fetched, out)
+    fetched.write_text("name,age\n", encoding="utf-8")
+    with pytest.raises(ResultsError, match="not the header of this grid"):
+        command.merge(TINY, fetched, out)
+    fetched.write_text("".join(lines[:1] + lines[7:]), encoding="utf-8")
+    index = tmp_path / "networks.csv"
+    index.write_text("width,seed,fingerprint\n0.1,1,00000000\n", encoding="utf-8")
+    monkeypatch.setattr(command.networks, "INDEX", index)
+    with pytest.raises(ResultsError, match="line 2: starts from [0-9a-f]{8}, but results/networks holds 00000000"):
+        command.merge(TINY, fetched, out)
+    assert out.read_text(encoding="utf-8") == before
+    index.unlink()
+    assert command.merge(TINY, fetched, out) == 6
+    assert sorted(out.read_text(encoding="utf-8").splitlines()) == sorted(reference.read_text(encoding="utf-8").splitlines())
