@@ -58,7 +58,7 @@ def with_one_row_changed(rows):
 def test_missing_rows_are_named(tmp_path, capsys):
     figures.draw(tmp_path, tmp_path / "images")
     printed = capsys.readouterr().out
-    assert "sparsity_curve has 0 of 55 runs" in printed and "depth_width has 0 of" in printed
+    assert "sparsity_curve: not drawn, sparsity_curve missing" in printed and "depth_width_speed missing" in printed
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["mask_patterns.png"]
 
 
