@@ -210,7 +210,6 @@ def test_the_last_pruning_comes_before_the_last_step():
     [
         (lambda: one_shot(1.5), "sparsity=1.5: must be a fraction"),
         (lambda: equal_steps(0.5, 0), "rounds=0: must be a whole number"),
-        (lambda: equal_steps(0.5, True), "rounds=True: must be a whole number"),
         (lambda: cubic(0.5, 4, until=2), "until=2: must be a fraction"),
         (lambda: prune_to(CifarNet(0.1), 1.5), "sparsity=1.5: must be a fraction"),
         (lambda: prune_to(CifarNet(0.1), 0.5, scope="glboal"), "scope='glboal': must be global or layer"),
