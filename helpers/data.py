@@ -1,4 +1,4 @@
-"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in notebook 01; start with `load_dataset`."""
+"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in notebook 01: see `load_dataset`."""
 
 import contextlib
 import hashlib
@@ -140,8 +140,8 @@ def _cifar10(download: bool) -> Dataset:
             public_weights(file, download)
     except (OSError, HTTPException, RuntimeError) as error:
         raise DataError(
-            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). Delete a damaged "
-            f"{CIFAR10.base_folder}/, then (400 MB): {GET_DATA}. Without a network, first put "
+            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). Delete a "
+            f"damaged {CIFAR10.base_folder}/, then (400 MB): {GET_DATA}. Without a network, first put "
             f"{', '.join([CIFAR10.filename, *PUBLIC_WEIGHTS])} there; where you cannot write, set PRUNING_DATA_DIR"
         ) from error
     images = [torch.from_numpy(part.data.transpose(0, 3, 1, 2)) for part in parts]
@@ -166,7 +166,7 @@ def _digits() -> Dataset:
     labels = torch.from_numpy(labels).long()
     # in CIFAR-10's proportions: a sixth for testing, then a tenth of the rest for validation
     rest, test = train_test_split(np.arange(len(labels)), test_size=1 / 6, stratify=labels, random_state=0)
-    return _split("digits", "digits", [str(digit) for digit in range(10)], images[rest], labels[rest], images[test], labels[test])
+    return _split("digits", "digits", tuple("0123456789"), images[rest], labels[rest], images[test], labels[test])
 
 
 def _split(name, label, classes, train_images, train_labels, test_images, test_labels) -> Dataset:

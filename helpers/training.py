@@ -22,7 +22,7 @@ RECIPE = {  # how every network is trained, but for what a call of `train` says 
 
 
 def recipe_for(data: Dataset, batch_size: int | None = None, lr: float | None = None, **changes) -> dict:
-    """The whole recipe for a data set: batches of 125 images of CIFAR-10 or 64 digits, a peak learning rate in proportion to them."""
+    """The whole recipe for a data set: batches of 125 images of CIFAR-10 or 64 digits, and a peak learning rate to match."""
     usual_size, usual_rate = (125, 0.3) if len(data.train) >= 5000 else (64, 0.05)
     batch_size = usual_size if batch_size is None else batch_size
     lr = usual_rate * batch_size / usual_size if lr is None else lr
