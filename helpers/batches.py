@@ -6,8 +6,8 @@ import torch
 def augmented_batches(split, batch_size, total, seed, device, *, shift, flip, cutout=0, shuffle=True):
     """Yield `total` batches: images (float [N, 3, 32, 32] in 0..1, channels last) and labels (int64 [N]).
 
-    Images are shifted by at most `shift` pixels and reflected at the border, mirrored half of the time where `flip` is true, and
-    lose a square of side `cutout`. They stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a whole batch.
+    Images are shifted by at most `shift` pixels and reflected at the border; with `flip` every second one is mirrored; each
+    loses a square of side `cutout`. They stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a batch.
     """
     generator = torch.Generator().manual_seed(seed)
     images, labels = split.images.to(device).permute(0, 2, 3, 1).contiguous(), split.labels.to(device)

@@ -50,7 +50,7 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
         "torch": torch.__version__.split("+")[0],
     }
     for name, value in facts.items():
-        plain = name not in manifest and type(value) in (str, int, float, bool, type(None))  # weights_only refuses NumPy's floats
+        plain = name not in manifest and type(value) in (str, int, float, bool, type(None))  # NumPy's floats cannot be read
         check(plain, name, value, f"text, a number, a truth value or None, under a name other than {', '.join(manifest)}")
     rounded = {name for name, parameter in model.named_parameters() if float16 and parameter.ndim > 1}
     state = {key: value.detach().cpu().contiguous() for key, value in up_to_date(model).state_dict().items()}

@@ -1,9 +1,11 @@
-"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in notebook 01; start with `load_dataset`."""
+"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in notebook 01: see `load_dataset`."""
 
 import contextlib
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -135,13 +137,20 @@ def _cifar10(download: bool) -> Dataset:
 
     root = data_root()
     try:
-        parts = [CIFAR10(root, train=train, download=download) for train in (True, False)]  # checks every file's MD5
+        if download and not (root / CIFAR10.base_folder).is_dir():
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:  # nothing half-written stays
+                if (root / CIFAR10.filename).exists():
+                    shutil.copy(root / CIFAR10.filename, beside)
+                CIFAR10(beside, download=True)
+                os.replace(Path(beside, CIFAR10.base_folder), root / CIFAR10.base_folder)
+        parts = [CIFAR10(root, train=train) for train in (True, False)]  # checks every file's MD5
         for file in PUBLIC_WEIGHTS if download else ():
             public_weights(file, download)
     except (OSError, HTTPException, RuntimeError) as error:
         raise DataError(
-            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). Delete a damaged "
-            f"{CIFAR10.base_folder}/, then (400 MB): {GET_DATA}. Without a network, first put "
+            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). Delete a "
+            f"damaged {CIFAR10.base_folder}/, then (400 MB): {GET_DATA}. Without a network, first put "
             f"{', '.join([CIFAR10.filename, *PUBLIC_WEIGHTS])} there; where you cannot write, set PRUNING_DATA_DIR"
         ) from error
     images = [torch.from_numpy(part.data.transpose(0, 3, 1, 2)) for part in parts]
@@ -166,7 +175,7 @@ def _digits() -> Dataset:
     labels = torch.from_numpy(labels).long()
     # in CIFAR-10's proportions: a sixth for testing, then a tenth of the rest for validation
     rest, test = train_test_split(np.arange(len(labels)), test_size=1 / 6, stratify=labels, random_state=0)
-    return _split("digits", "digits", [str(digit) for digit in range(10)], images[rest], labels[rest], images[test], labels[test])
+    return _split("digits", "digits", tuple("0123456789"), images[rest], labels[rest], images[test], labels[test])
 
 
 def _split(name, label, classes, train_images, train_labels, test_images, test_labels) -> Dataset:

@@ -81,7 +81,7 @@ def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads would slow an interleaved network
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning threads slow the next network
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:

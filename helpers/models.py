@@ -14,8 +14,8 @@ CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around which the input is carried: relu(x + f(x)). [N, C, H, W] -> [N, C, H, W].
 
-    A trained network still runs when such a block is dropped. With `stride` 2 it halves the resolution and doubles the channels:
-    x is then every second pixel, between channels of zeros (option A). Source: ResNet (He et al. 2015, arXiv:1512.03385).
+    A trained network still runs when such a block is dropped. With `stride` 2 it halves the resolution and doubles the
+    channels: x is then every second pixel, between channels of zeros (option A). Source: He et al. 2015 (arXiv:1512.03385).
     """
 
     def __init__(self, channels: int, stride: int = 1):

@@ -22,7 +22,7 @@ RECIPE = {  # how every network is trained, but for what a call of `train` says 
 
 
 def recipe_for(data: Dataset, batch_size: int | None = None, lr: float | None = None, **changes) -> dict:
-    """The whole recipe for a data set: batches of 125 images of CIFAR-10 or 64 digits, a peak learning rate in proportion to them."""
+    """The whole recipe for a data set: batches of 125 images of CIFAR-10 or 64 digits, and a peak learning rate to match."""
     usual_size, usual_rate = (125, 0.3) if len(data.train) >= 5000 else (64, 0.05)
     batch_size = usual_size if batch_size is None else batch_size
     lr = usual_rate * batch_size / usual_size if lr is None else lr
@@ -180,8 +180,7 @@ def train(
                 history.lr.append(lr * rate(step))
                 due = validate and (step + 1 == total or len(history.loss) % validate == 0)
                 history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if due else None)
-                losses.zero_(), correct.zero_()
-                seen = 0
+                losses, correct, seen = losses.zero_(), correct.zero_(), 0
     history.steps, history.seconds = total, time.perf_counter() - start
     return history
 
@@ -212,6 +211,7 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
         print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
+        return 0
     device, momenta = pick_device(), {norm: norm.momentum for norm in norms}
     few = data.train.subset(500 * batches)
     shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)

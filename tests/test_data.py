@@ -46,7 +46,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """A small archive in CIFAR-10's format and a file of weights, which are expected, and handed out by a server on this machine."""
+    """A small archive in CIFAR-10's format and a file of weights, which are expected, and handed out by a local server."""
     rng = np.random.default_rng(0)
     md5, source = {}, tmp_path / "server"
     source.mkdir()
