@@ -137,13 +137,8 @@ def _cifar10(download: bool) -> Dataset:
 
     root = data_root()
     try:
-        if download and not (root / CIFAR10.base_folder).is_dir():
-            root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:  # nothing half-written stays
-                if (root / CIFAR10.filename).exists():
-                    shutil.copy(root / CIFAR10.filename, beside)
-                CIFAR10(beside, download=True)
-                os.replace(Path(beside, CIFAR10.base_folder), root / CIFAR10.base_folder)
+        if download:
+            _download(CIFAR10, root)
         parts = [CIFAR10(root, train=train) for train in (True, False)]  # checks every file's MD5
         for file in PUBLIC_WEIGHTS if download else ():
             public_weights(file, download)
@@ -156,6 +151,20 @@ def _cifar10(download: bool) -> Dataset:
     images = [torch.from_numpy(part.data.transpose(0, 3, 1, 2)) for part in parts]
     labels = [torch.tensor(part.targets) for part in parts]
     return _split("cifar10", "CIFAR-10", parts[0].classes, images[0], labels[0], images[1], labels[1])
+
+
+def _download(dataset: type, root: Path) -> None:
+    """Put torchvision's files into a folder beside, which takes the place of a missing or damaged one: nothing is half-written."""
+    with contextlib.suppress(RuntimeError):  # what CIFAR10 says to missing or damaged files
+        dataset(root)
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:
+        if (root / dataset.filename).exists():
+            shutil.copy(root / dataset.filename, beside)
+        dataset(beside, download=True)
+        shutil.rmtree(root / dataset.base_folder, ignore_errors=True)
+        os.replace(Path(beside, dataset.base_folder), root / dataset.base_folder)
 
 
 def public_weights(file: str, download: bool = False) -> Path:
