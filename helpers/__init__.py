@@ -11,7 +11,7 @@ from .metrics import Latency, Measurement, count_macs, latencies, measure
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20, resnet56
 from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning
 from .criteria import prune_globally, prune_layers, saliency_scores
-from .masks import SparsityReport, make_permanent, mask_overlap, prunable_layers, sparsity
+from .masks import SparsityReport, make_permanent, prunable_layers, sparsity
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, drop_blocks, prune_channels, residual_blocks, shrink

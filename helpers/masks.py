@@ -1,5 +1,7 @@
 """Which weights a network has lost: layers, masks and reports. Introduced in notebook 02."""
 
+import copy
+
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -53,20 +55,6 @@ def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
     return {layer: mask_of(layer) for layer in prunable_layers(model).values()}
 
 
-def mask_overlap(a: nn.Module, b: nn.Module) -> tuple[float, float]:
-    """Which share of the weights that either of two networks keeps both keep (the Jaccard index), and the same by chance.
-
-    By chance: for random masks that keep as many weights in each layer. Both are 1 where nothing is pruned.
-    """
-    kept, both, both_by_chance = 0, 0, 0.0
-    for mask_a, mask_b in zip(masks_of(a).values(), masks_of(b).values(), strict=True):
-        kept_a, kept_b = int(mask_a.sum()), int(mask_b.sum())
-        kept += kept_a + kept_b
-        both += int((mask_a * mask_b).sum())
-        both_by_chance += kept_a * kept_b / mask_a.numel()
-    return both / max(1, kept - both), both_by_chance / max(1, kept - both_by_chance)
-
-
 def make_permanent(model: nn.Module) -> nn.Module:
     """Remove all masks, in place: masked weights become plain zeros, which further training can change again.
 
@@ -86,6 +74,11 @@ def up_to_date(model: nn.Module) -> nn.Module:
     """The model itself, its masked parameters up to date and free of gradients, so that it can be deep-copied."""
     refresh_masked(model)
     return model
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy without masks, in which masked weights are plain zeros."""
+    return make_permanent(copy.deepcopy(up_to_date(model)))
 
 
 def refresh(module: nn.Module, name: str = "weight") -> None:

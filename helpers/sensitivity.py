@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .criteria import MagnitudePruning, check_fraction, prune_layers
 from .data import Split, check
-from .masks import prunable_layers, up_to_date
+from .masks import plain_copy, prunable_layers, up_to_date
 from .metrics import count_macs
 from .surgery import Layers, channel_groups, channels_to_remove, prune_channels, without_channels
 from .training import evaluate
@@ -44,19 +44,9 @@ def amount_for_drop(drop: float, scan: dict, amounts: Sequence[float], dense_acc
     return shares
 
 
-def channel_scan(
-    model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS, example_input: Tensor | None = None
-) -> dict[str, list[float]]:
-    """Accuracy on `split` with one group's channels pruned to each amount (L1 norm), all others whole; by group name.
-
-    Example:
-        >>> channel_scan(model, data.val)["stage3.block2.conv1"]  # doctest: +SKIP
-        [0.83, 0.83, 0.82, 0.80, 0.77]
-    """
-
-    def prune_one(pruned: nn.Module, name: str, amount: float) -> None:
-        prune_channels(pruned, {name: amount}, example_input=example_input)
-
+def channel_scan(model: nn.Module, split: Split, amounts=SCAN_AMOUNTS, example_input: Tensor | None = None) -> dict:
+    """The same for whole channels of one group alone, by the L1 norm of their filters: accuracies by name of the group."""
+    prune_one = lambda net, name, amount: prune_channels(net, {name: amount}, example_input=example_input)  # noqa: E731
     return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
 
 
@@ -73,11 +63,8 @@ def widths_for_macs(
 ) -> dict[str, float]:
     """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
 
-    Without a scan every group gives up the same share of its channels (uniform); with one (`channel_scan`), each what
-    costs it, alone, the same accuracy (guided).
-
-    Raises:
-        ValueError: for a share outside (0, 1], or a scan that lacks a group, an amount or `dense_accuracy`.
+    Without a scan every group gives up the same share of its channels (uniform); with one (`channel_scan`, and the whole
+    network's `dense_accuracy`), each what costs it, alone, the same accuracy (guided).
 
     Example:
         >>> amounts = widths_for_macs(SimpleNet(), 0.5)
@@ -85,10 +72,9 @@ def widths_for_macs(
         True
     """
     check(0 < share <= 1, "share", share, "a fraction in (0, 1]")
-    groups, whole = channel_groups(model, example_input, ignored_layers), count_macs(model, example_input)
-    if scan:
-        check(dense_accuracy is not None, "dense_accuracy", None, "the whole network's, in 0..1")
-        check(set(groups) <= set(scan), "scan", list(scan), f"of this network, whose groups are {', '.join(groups)}")
+    check(not scan or dense_accuracy is not None, "dense_accuracy", None, "the whole network's, in 0..1")
+    groups, plain = channel_groups(model, example_input, ignored_layers), plain_copy(model)
+    check(not scan or set(groups) <= set(scan), "scan", scan, f"of this network, whose groups are {', '.join(groups)}")
     low, high, tried = 0.0, 1.0, []
     for _ in range(24):  # bisection; MACs fall in steps, and it comes to look on both sides of one
         middle, plan, removed = (low + high) / 2, {}, {}
@@ -96,7 +82,7 @@ def widths_for_macs(
         for name, group in groups.items():
             plan[name] = min(amount[name], 1 - 1 / group.channels)  # never the last channel
             removed[name] = list(range(channels_to_remove(name, group.channels, plan[name], round_to)))
-        left = count_macs(without_channels(model, removed, example_input), example_input) / whole
+        left = count_macs(without_channels(plain, removed, example_input), example_input) / count_macs(plain, example_input)
         tried.append((abs(left - share), plan))
         low, high = (middle, high) if left > share else (low, middle)
     return min(tried, key=lambda pair: pair[0])[1]

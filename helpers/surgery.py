@@ -1,24 +1,24 @@
 """From masks to smaller networks: whole channels pruned so that nothing is left of them, then cut out; blocks dropped.
 
 Torch-Pruning's dependency graph (Fang et al. 2023, arXiv:2301.12900) says which channels belong together, and cuts them.
-Introduced in notebook 05.
+In all functions `example_input` is a batch in the shape that the network takes; default: [1, 3, 32, 32].
 """
 
 import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import prune
 
-from .criteria import Criterion, MagnitudePruning, saliency_scores
-from .data import Dataset, Split, check
+from .criteria import Criterion, Data, MagnitudePruning, saliency_scores
+from .data import check
 from .devices import eval_mode
-from .masks import make_permanent, masked_parameter, refresh, up_to_date
+from .masks import masked_parameter, plain_copy, refresh, up_to_date
 from .metrics import example_batch
 
 Layers = Iterable[str | nn.Module]
@@ -31,10 +31,7 @@ class SurgeryError(ValueError):
 
 @dataclass
 class ChannelGroup:
-    """Channels that live and die together: of one layer, or of all layers whose outputs are added.
-
-    `producers` make the channels (convolution or linear layer, by name), `norms` are the BatchNorms on them.
-    """
+    """Channels that live and die together: `producers` make them (convolutions, linear layers), `norms` are BatchNorms on them."""
 
     channels: int
     producers: list[str] = field(default_factory=list)
@@ -44,15 +41,8 @@ class ChannelGroup:
 def channel_groups(model: nn.Module, example_input: Tensor | None = None, ignored_layers: Layers = ()) -> dict[str, ChannelGroup]:
     """The groups of channels that can be pruned, by the name of the first layer that makes them.
 
-    Left out are the network's outputs, and channels on which layers other than convolutions, linear layers and BatchNorm
-    work, such as a transformer's residual stream.
-
-    Args:
-        example_input: a batch in the shape that the network takes; default: [1, 3, 32, 32].
-        ignored_layers: names or modules, whole blocks too; groups that they make or normalize are left out.
-
-    Raises:
-        SurgeryError: for a network that does not run on such a batch.
+    Left out are the network's outputs, groups that one of `ignored_layers` (names or modules, whole blocks too) makes or
+    normalizes, and channels on which other layers work, such as a transformer's residual stream.
 
     Example:
         >>> {name: group.channels for name, group in channel_groups(SimpleNet()).items()}
@@ -62,17 +52,13 @@ def channel_groups(model: nn.Module, example_input: Tensor | None = None, ignore
     for layer in ignored_layers:
         ignored.update((model.get_submodule(layer) if isinstance(layer, str) else layer).modules())
     is_ignored = {name: module in ignored for name, module in model.named_modules()}
-    graph = _dependency_graph(_plain_copy(model), example_input)
+    graph = _dependency_graph(plain_copy(model), example_input)
     groups = {}
     for members in graph.get_all_groups():
         group = _as_group(graph, members)
         if group and not any(is_ignored[layer] for layer in group.producers + group.norms):
             groups[group.producers[0]] = group
     return {name: groups[name] for name in is_ignored if name in groups}  # in the model's order
-
-
-def _plain_copy(model: nn.Module) -> nn.Module:
-    return make_permanent(copy.deepcopy(up_to_date(model)))
 
 
 def _dependency_graph(plain: nn.Module, example_input: Tensor | None):
@@ -115,7 +101,7 @@ def prune_channels(
     criterion: type[Criterion] = MagnitudePruning,
     *,
     round_to: int = 1,
-    data: Dataset | Split | None = None,
+    data: Data = None,
     ignored_layers: Layers = (),
     example_input: Tensor | None = None,
     **options,
@@ -126,14 +112,9 @@ def prune_channels(
 
     Args:
         amount: fraction of the channels of every group, or fraction or count by group name (see `channel_groups`);
-            of all its channels, so that 0.5 twice is 0.5.
-        criterion: ranks the filters; `options` go to it (`n=2`: L2 norm; `seed=1`).
+            of all its channels, so that 0.5 twice is 0.5. A ValueError where none would be left: nothing is changed.
+        criterion: ranks the filters, from training `data` if it needs them; `options` go to it (`n=2`: L2 norm).
         round_to: the channels left are rounded up to a multiple of this (where there are as many).
-        data: training data for criteria that need gradients.
-        ignored_layers, example_input: as in `channel_groups`.
-
-    Raises:
-        ValueError: for an amount out of range, or that would leave a group without a channel; nothing is changed.
 
     Example:
         >>> model = SimpleNet()
@@ -141,17 +122,16 @@ def prune_channels(
         >>> shrink(model).layer2
         Linear(in_features=256, out_features=64, bias=True)
     """
-    check(round_to >= 1, "round_to", round_to, "1 or more")
+    plain = plain_copy(model)
     groups, pruned = channel_groups(model, example_input, ignored_layers), {}
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(groups, amount)
     if unknown := [name for name in amounts if name not in groups]:
         raise ValueError(f"amount: {unknown[0]!r} is no group of channels; the groups are {', '.join(groups)}")
     counts = {name: channels_to_remove(name, groups[name].channels, value, round_to) for name, value in amounts.items()}
     ranking = criterion(0, dim=0, **options)
-    check(data is not None or not ranking.saliency, "data", data, f"training data: {criterion.__name__} needs gradients")
-    saliency = saliency_scores(model, data, ranking.saliency) if ranking.saliency else None
+    saliency = saliency_scores(plain, data, ranking.saliency) if ranking.saliency else None
     for ranking.stream, (name, count) in enumerate(counts.items()):
-        pruned[name] = _least_important(model, groups[name], ranking, saliency)[:count]
+        pruned[name] = _least_important(plain, groups[name], ranking, saliency)[:count]
     for name, channels in pruned.items():
         for layer in map(model.get_submodule, groups[name].producers + groups[name].norms):
             for parameter in ("weight", "bias"):
@@ -163,46 +143,39 @@ def prune_channels(
 
 def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
     """How many channels of a group an amount takes, where the number of those left is rounded up to a multiple."""
-    is_count, argument = isinstance(amount, Integral), f"amount of {name}"
-    check(
-        0 <= amount <= (channels if is_count else 1), argument, amount, f"a fraction in [0, 1] or a count of at most {channels}"
-    )
-    left = channels - (amount if is_count else round(amount * channels))
-    check(left > 0, argument, amount, f"less: it leaves none of the {channels} channels, and nothing would pass")
+    check(round_to >= 1, "round_to", round_to, "1 or more")
+    most = channels if isinstance(amount, Integral) else 1
+    check(0 <= amount <= most, f"amount of {name}", amount, f"a fraction in [0, 1] or a count of at most {channels}")
+    left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))
+    check(left > 0, f"amount of {name}", amount, f"less: it leaves none of the {channels} channels, and nothing would pass")
     return channels - min(channels, math.ceil(left / round_to) * round_to)
 
 
-def _least_important(model: nn.Module, group: ChannelGroup, ranking: Criterion, saliency: dict | None) -> Tensor:
+def _least_important(plain: nn.Module, group: ChannelGroup, ranking: Criterion, saliency: dict | None) -> Tensor:
     """A group's channels, the least important first; those that are masked already come before all others."""
-    layers = [model.get_submodule(name) for name in group.producers]
-    scores = ranking.scores([saliency[layer, "weight"] if saliency else masked_parameter(layer) for layer in layers])
+    layers = [plain.get_submodule(name) for name in group.producers]
+    scores = ranking.scores([saliency[layer, "weight"] if saliency else layer.weight for layer in layers])
     if len(layers) > 1:  # each layer counts the same
         scores = [score / score.mean().clamp(min=1e-30) for score in scores]
     importance = torch.stack(scores).mean(0)
     if importance.isnan().any():
         raise ValueError(f"{group.producers[0]}: its channels' importance is NaN; look at its weights, and at the criterion")
-    return importance.masked_fill(_zeros(model, group.producers, ["weight"]).cpu(), -torch.inf).argsort(stable=True)
+    masked = torch.stack([_empty(layer, "weight") for layer in layers]).all(0).cpu()
+    return importance.masked_fill(masked, -torch.inf).argsort(stable=True)
 
 
-def _zeros(model: nn.Module, layers: Iterable[str], parameters: Iterable[str] = ("weight", "bias")) -> Tensor:
-    """Which channels have nothing but zeros in these parameters of the layers that make or normalize them: bool [channels]."""
-    zeros = []
-    for layer in map(model.get_submodule, layers):
-        values = [masked_parameter(layer, name) for name in parameters]
-        zeros += [(value.reshape(len(value), -1) == 0).all(1) for value in values if value is not None]
-    return torch.stack(zeros).all(0)
+def _empty(layer: nn.Module, *parameters: str) -> Tensor:
+    """Which channels of a layer have nothing but zeros in these parameters: bool [channels]."""
+    values = [getattr(layer, name) for name in parameters]
+    return torch.cat([value.reshape(len(value), -1) for value in values if value is not None], 1).eq(0).all(1)
 
 
 def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
     """A plain dense copy without the channels that are masked: the same outputs in evaluation mode, fewer operations.
 
-    A channel goes where all layers of its group have masked it; masks of single weights become permanent zeros. Before
-    the copy is returned, both networks run on random images in the shape of `example_input`, and must agree.
-
-    Raises:
-        SurgeryError: where filters are zero but their BatchNorm or bias still emits a constant (the message says what to
-            call), where a group has no channel left, or where the graph misreads the network (the message says what to
-            put into `ignored_layers` of `prune_channels`).
+    A channel goes where all layers of its group have masked it; masks of single weights become permanent zeros. Both networks
+    run on random images, and must agree. A SurgeryError says where filters are zero but their BatchNorm or bias still emits a
+    constant, where a group has no channel left, or what to put into `ignored_layers` where the graph misreads the network.
 
     Example:
         >>> model = SimpleNet()
@@ -210,55 +183,54 @@ def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
         >>> shrink(model).layer1
         Linear(in_features=3072, out_features=56, bias=True)
     """
-    masked = {name: _masked_channels(model, group) for name, group in channel_groups(model, example_input).items()}
-    small = without_channels(model, masked, example_input)
-    if _same_outputs(model, small, example_input):
+    plain = plain_copy(model)
+    masked = {name: _masked_channels(plain, group) for name, group in channel_groups(plain, example_input).items()}
+
+    def cut_exactly(channels: dict[str, list[int]]) -> nn.Module | None:
+        small = without_channels(plain, channels, example_input)
+        return small if _same_outputs(plain, small, example_input) else None
+
+    if small := cut_exactly(masked):
         return small
-    misread = []
-    for name, channels in masked.items():
-        if channels and not _same_outputs(model, without_channels(model, {name: channels}, example_input), example_input):
-            misread.append(name)
-    misread = misread or list(masked)
+    misread = [name for name, channels in masked.items() if channels and not cut_exactly({name: channels})] or list(masked)
     raise SurgeryError(
         f"{misread[0]}: without its masked channels the network fails or computes something else: the graph misreads it; "
         f"call prune_channels(model, ..., ignored_layers={misread}) on the network as it was before"
     )
 
 
-def _masked_channels(model: nn.Module, group: ChannelGroup) -> list[int]:
+def _masked_channels(plain: nn.Module, group: ChannelGroup) -> list[int]:
     """The channels of which nothing is left; refuses those that still emit a constant."""
     first = group.producers[0]
-    empty = _zeros(model, group.producers, ["weight"])
+    empty = torch.stack([_empty(plain.get_submodule(name), "weight") for name in group.producers]).all(0)
     for name in group.norms + group.producers:
-        if leaking := int((empty & ~_zeros(model, [name])).sum()):
-            what = "BatchNorm" if name in group.norms else "bias"
+        if leaking := int((empty & ~_empty(plain.get_submodule(name), "weight", "bias")).sum()):
             raise SurgeryError(
-                f"{name}: {leaking} filters of {first} are zero, but their {what} still emits a constant; "
-                f"call prune_channels(model, {{{first!r}: {int(empty.sum())}}}), which masks both"
+                f"{name}: {leaking} filters of {first} are zero, but their {'BatchNorm' if name in group.norms else 'bias'} "
+                f"still emits a constant; call prune_channels(model, {{{first!r}: {int(empty.sum())}}}), which masks both"
             )
     if empty.all():
         raise SurgeryError(f"{first}: all of its {len(empty)} channels are masked; keep some, or call drop_blocks")
     return empty.nonzero().flatten().tolist()
 
 
-def without_channels(model: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None = None) -> nn.Module:
-    """A plain copy without some channels of some groups, by name of the group; nothing is compared."""
-    small = _plain_copy(model)
-    trainable = [parameter.requires_grad for parameter in small.parameters()]
+def without_channels(plain: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None = None) -> nn.Module:
+    """A copy of a network without masks, without some channels of some groups, by name of the group; nothing is compared."""
+    small = copy.deepcopy(plain)
     graph = _dependency_graph(small, example_input)
     for name, indices in channels.items():
         layer = small.get_submodule(name)
         graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, indices).prune()
-    for parameter, needs_gradient in zip(small.parameters(), trainable, strict=True):
-        parameter.requires_grad_(needs_gradient)
+    for parameter, original in zip(small.parameters(), plain.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
     return small
 
 
 @torch.no_grad()
-def _same_outputs(model: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
-    images = example_batch(model, example_input, 4)
-    with eval_mode(model), eval_mode(small):
-        expected = model(images)
+def _same_outputs(plain: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
+    images = example_batch(plain, example_input, 4)
+    with eval_mode(plain), eval_mode(small):
+        expected = plain(images)
         try:
             outputs = small(images)
         except Exception:  # shapes that do not fit
@@ -278,18 +250,19 @@ def residual_blocks(model: nn.Module, example_input: Tensor | None = None) -> li
         >>> residual_blocks(CifarNet())
         ['stage1.block1', 'stage2.block1', 'stage2.block2', 'stage3.block1', 'stage3.block2']
     """
-    plain, shapes, blocks = _plain_copy(model), {}, []
-    names = {module: name for name, module in plain.named_modules() if any(module.children())}
+    plain, shapes, blocks = plain_copy(model).eval(), {}, []
 
-    def remember_shape(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        if module in names and len(inputs) == 1 and getattr(output, "shape", None) == inputs[0].shape:
-            shapes[names[module]] = output.shape
+    def remember_shape(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if len(inputs) == 1 and getattr(output, "shape", None) == inputs[0].shape:
+            shapes[name] = output.shape
 
-    with eval_mode(plain), torch.no_grad():
-        with register_module_forward_hook(remember_shape):
-            plain(example_batch(plain, example_input))
-        for name, shape in shapes.items():
-            block, features = plain.get_submodule(name), torch.rand(shape, device=next(plain.parameters()).device)
+    for name, module in plain.named_modules():
+        module.register_forward_hook(partial(remember_shape, name))
+    with torch.no_grad():
+        images = example_batch(plain, example_input)
+        plain(images)
+        for name, shape in list(shapes.items()):
+            block, features = plain.get_submodule(name), torch.rand(shape).to(images)
             for parameter in block.parameters():
                 parameter.zero_()
             if list(block.parameters()) and torch.equal(block(features), features):
@@ -298,10 +271,7 @@ def residual_blocks(model: nn.Module, example_input: Tensor | None = None) -> li
 
 
 def drop_blocks(model: nn.Module, names: str | Iterable[str], example_input: Tensor | None = None) -> nn.Module:
-    """A copy without some residual blocks: what went into them goes on unchanged.
-
-    Raises:
-        ValueError: for a name that is no residual block.
+    """A copy without some residual blocks: what went into them goes on unchanged. A ValueError for a name that is none.
 
     Example:
         >>> len(residual_blocks(drop_blocks(CifarNet(0.25), ["stage3.block2"])))

@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn.utils import prune
 
 from experiments.runs import BUILTIN, prune_by
+from experiments.stats import mask_overlap
 from helpers import (
     CifarNet,
     MagnitudePruning,
     RandomPruning,
     make_permanent,
-    mask_overlap,
     prunable_layers,
     prune_globally,
     prune_layers,
