@@ -163,12 +163,14 @@ def test_random_masks_of_a_seed_know_nothing_of_its_weights(method, scope):
     assert abs(torch.corrcoef(torch.stack([initial, mask]))[0, 1]) < 0.03
 
 
-@pytest.mark.parametrize("schedule", ["one_shot", "equal_steps_8", "geometric_2", "geometric_4", "cubic_8", "two"])
-def test_schedules_by_name(schedule):
-    arm = grids._gradual(schedule, 0.95, until=0.3, first=0.8)
-    steps = runs.schedule_of(arm).steps(100)
-    assert steps[0][0] == 0 and steps[-1][1] == 0.95 and len(steps) == {"one_shot": 1, "two": 2}.get(schedule, int(schedule[-1]))
-    assert steps[-1][0] == (0 if schedule == "one_shot" else 30)
+@pytest.mark.parametrize(
+    ("schedule", "prunings"),
+    {"one_shot": 1, "two": 2, "geometric_2": 2, "geometric_4": 4, "equal_steps_8": 8, "cubic_8": 8}.items(),
+)
+def test_schedules_by_name(schedule, prunings):
+    steps = runs.schedule_of(grids._gradual(schedule, 0.95, until=0.3, first=0.8)).steps(100)
+    assert len(steps) == prunings and steps[0][0] == 0
+    assert steps[-1] == (0 if schedule == "one_shot" else 30, 0.95)
 
 
 def test_the_bridge_is_exact_where_it_can_be():
