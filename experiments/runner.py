@@ -141,13 +141,9 @@ def sweep(
     """Run what a results file lacks of a grid; returns how many runs that was.
 
     Args:
-        grid: its configurations must all have the same keys, which are columns.
-        out: CSV file; rows are appended as runs finish.
+        out: CSV file; rows are appended as runs finish. A ResultsError where it is foreign, damaged or another sweep's.
         seeds: 0 to seeds - 1; default: the grid's number.
         jobs: local processes. scheduler: address of a Dask cluster to run on instead ("tcp://…").
-
-    Raises:
-        ResultsError: for a foreign or damaged results file, or one that another sweep is writing to.
     """
     seeds = grid.seeds if seeds is None else seeds
     for name, value in (("jobs", jobs), ("seeds", seeds)):
