@@ -4,10 +4,9 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from scipy import optimize
 from torch import Tensor, nn
 
-from .criteria import MagnitudePruning, check_fraction, prune_layers
+from .criteria import MagnitudePruning, prune_layers
 from .data import Split, check
 from .masks import plain_copy, prunable_layers, up_to_date
 from .metrics import count_macs
@@ -86,15 +85,3 @@ def widths_for_macs(
         tried.append((abs(left - share), plan))
         low, high = (middle, high) if left > share else (low, middle)
     return min(tried, key=lambda pair: pair[0])[1]
-
-
-def amounts_from_sensitivity(model: nn.Module, scan: dict, dense_accuracy: float, total: float, amounts=SCAN_AMOUNTS) -> dict:
-    """Count to prune by layer: each costs the same accuracy alone, and all are the fraction `total` of the weights."""
-    check_fraction("total", total)
-    sizes = np.array([model.get_submodule(name).weight.numel() for name in scan])
-    shares = lambda drop: np.array([*amount_for_drop(drop, scan, amounts, dense_accuracy).values()])  # noqa: E731
-    drop = optimize.bisect(lambda drop: shares(drop) @ sizes - total * sizes.sum(), 0.0, 2.0)
-    counts = np.floor(shares(drop) * sizes).astype(int)
-    for _ in range(abs(missing := round(total * sizes.sum()) - counts.sum())):  # what rounding left
-        counts[np.argmax(sizes - counts if missing > 0 else counts)] += np.sign(missing)
-    return {model.get_submodule(name): int(count) for name, count in zip(scan, counts, strict=True)}
