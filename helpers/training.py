@@ -11,13 +11,13 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from .batches import augmented_batches
-from .data import Dataset, Split, check, check_whole, is_interactive
+from .data import Dataset, Split, check, is_interactive
 from .devices import autocast, eval_mode, on_device, pick_device, to_float
 
 RECIPE = {  # how every network is trained, but for what a call of `train` says otherwise
     "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1,
     "warmup": 0.2,  # share of the steps in which the learning rate rises; then it falls to zero, both in straight lines
-    "shift": 4,  # pixels by which images are shifted at most, reflected at the border
+    "shift": 4,  # pixels
 }  # fmt: skip
 
 
@@ -54,23 +54,17 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`accuracy` on a split in 0..1, `per_class` [10], and `confusion` [10, 10], whose rows are the true classes.
-
-    `predictions` [N] and their `probabilities` [N] are in the split's order.
-    """
+    """What `evaluate` found on a split; the rows of `confusion` are the true classes. Shares and probabilities are in 0..1."""
 
     accuracy: float
-    per_class: Tensor
-    confusion: Tensor
-    predictions: Tensor
-    probabilities: Tensor
+    per_class: Tensor  # [10]
+    confusion: Tensor  # [10, 10]
+    predictions: Tensor  # [N]
+    probabilities: Tensor  # [N]
 
 
 def predict(model: nn.Module, images: Tensor, *, precision: str = "auto") -> Tensor:
-    """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode, on the fastest device.
-
-    `precision` is "auto" (bf16 where it is native), "fp32" or "bf16".
-    """
+    """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode, in a precision of `autocast`."""
     device = pick_device()
     with on_device(model, device), eval_mode(model), torch.inference_mode(), autocast(device, precision):
         return torch.cat([model(to_float(batch, device)).float().cpu() for batch in images.split(500)])
@@ -88,9 +82,8 @@ def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Eval
     probabilities, predictions = logits.softmax(1).max(1)
     classes = logits.shape[1]
     confusion = torch.bincount(classes * split.labels + predictions, minlength=classes**2).view(classes, classes)
-    correct = confusion.diagonal()
-    per_class = correct / confusion.sum(1).clamp(min=1)
-    return Evaluation(correct.sum().item() / len(split), per_class, confusion, predictions, probabilities)
+    per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
+    return Evaluation(confusion.trace().item() / len(split), per_class, confusion, predictions, probabilities)
 
 
 def train(
@@ -102,47 +95,41 @@ def train(
     batch_size: int | None = None,
     lr: float | None = None,
     cutout: int = 0,
-    shuffle: bool = True,
     on_step: Callable[[int, torch.optim.Optimizer], None] | None = None,
     validate: int = 1,
     precision: str = "auto",
     progress: bool = True,
 ) -> History:
-    """Train a model in place by SGD with Nesterov momentum, on the fastest device, by the recipe of `recipe_for`.
+    """Train a model (float images [N, 3, 32, 32] in 0..1 -> logits [N, 10]) in place by SGD with Nesterov momentum.
 
     Images are shifted, and on CIFAR-10 mirrored (mirrored digits are other signs). The same seed, thread count and machine give
-    bit-identical weights.
+    bit-identical weights. A ValueError refuses an argument before anything is changed, a FloatingPointError a loss that is not
+    finite.
 
     Args:
-        model: takes float images [N, 3, 32, 32] in 0..1, returns logits [N, 10].
         epochs: passes over the training split; fractions are allowed.
         seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
-        lr: the peak of the learning rate.
+        batch_size, lr: images a step and the peak of the learning rate; by default those of `recipe_for`.
         cutout: side of a random square set to the mean color, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
-        shuffle: a new order of the images in every epoch.
         on_step: called with the step number, counted from 0, and the optimizer, before each step's forward pass.
         validate: evaluate on the validation split after every so many epochs and at the end; False: never.
-        precision: as in `predict`; bf16 is by autocast.
+        precision: as in `autocast`.
         progress: a bar with loss and learning rate, in a terminal or a notebook.
-
-    Raises:
-        ValueError: for an argument out of range, before anything is changed.
-        FloatingPointError: when the loss is no longer finite.
 
     Example:
         >>> train(CifarNet(width=0.5), data, epochs=8)  # doctest: +SKIP
         2,880 steps (8 epochs) in 96 s: validation accuracy 86.9%
     """
-    recipe = recipe_for(data, batch_size, lr, cutout=cutout, shuffle=shuffle, epochs=epochs, seed=seed)
+    recipe = recipe_for(data, batch_size, lr, cutout=cutout, epochs=epochs, seed=seed)
     batch_size, lr = recipe["batch_size"], recipe["lr"]
     check(epochs > 0, "epochs", epochs, "more than 0")
-    check_whole("batch_size", batch_size, 2)
+    check(isinstance(batch_size, int) and batch_size >= 2, "batch_size", batch_size, "a whole number of 2 or more")
     check(lr >= 0, "lr", lr, "0 or more")
     check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device, history = pick_device(), History(recipe=recipe)
     in_precision = autocast(device, precision)
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
-    augmentation = {name: recipe[name] for name in ("shift", "flip", "cutout", "shuffle")}
+    augmentation = {name: recipe[name] for name in ("shift", "flip", "cutout")}
     peak = recipe["warmup"] * total
 
     def rate(step: int) -> float:
@@ -154,7 +141,10 @@ def train(
     bar = tqdm(total=total, desc="training", unit="step", disable=not (progress and is_interactive()), leave=False)
     with bar, on_device(model, device):
         model.to(memory_format=torch.channels_last).train()
-        optimizer = _optimizer(model, lr)
+        weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]  # BatchNorm and biases: no weight decay
+        groups = [{"params": weights, "weight_decay": recipe["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=recipe["momentum"], nesterov=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         for step, (images, labels) in enumerate(augmented_batches(data.train, batch_size, total, seed, device, **augmentation)):
             if on_step is not None:
@@ -185,33 +175,19 @@ def train(
     return history
 
 
-def _optimizer(model: nn.Module, lr: float) -> torch.optim.SGD:
-    """Weight decay on weights of two dimensions or more; BatchNorm and biases have none."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": RECIPE["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=lr, momentum=RECIPE["momentum"], nesterov=True)
-
-
-def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: bool = False) -> int:
-    """Measure the running statistics of every BatchNorm anew, from training images, in place; returns how many there are.
+def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: bool = False) -> None:
+    """Measure the running statistics of every BatchNorm anew, from training images, in place.
 
     Pruned weights change what each layer passes on, but BatchNorm still normalizes with the mean and variance of the dense
-    network. The new statistics are plain averages over `batches` batches of 500 images, in fp32; weights and modes stay as
-    they are. Run it between pruning and any verdict. Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
-
-    Args:
-        augment: shift and mirror the images as `train` does. Default: plain images, as `evaluate` sees them.
-
-    Example:
-        >>> recalibrate(model, data)  # doctest: +SKIP
-        14
+    network. The new statistics are plain averages over `batches` batches of 500 images, in fp32, plain ones as in `evaluate` or
+    (`augment`) shifted and mirrored as in `train`; weights and modes stay as they are. Run it between pruning and any verdict.
+    Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
     """
-    check_whole("batches", batches, 1)
+    check(isinstance(batches, int) and batches >= 1, "batches", batches, "a whole number of 1 or more")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
         print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
-        return 0
+        return
     device, momenta = pick_device(), {norm: norm.momentum for norm in norms}
     few = data.train.subset(500 * batches)
     shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)
@@ -227,4 +203,3 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
         finally:
             for norm, momentum in momenta.items():
                 norm.momentum = momentum
-    return len(norms)
