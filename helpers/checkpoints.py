@@ -32,9 +32,6 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
 
     With `float16`, weights of two dimensions or more are rounded, in half the bytes; they load as float32. The same network
     gives the same bytes. A failed run leaves the file that was there.
-
-    Example:
-        >>> save_network(small, "small.pth", dataset="CIFAR-10")  # doctest: +SKIP
     """
     manifest = {
         "kind": type(model).__name__,
@@ -43,9 +40,8 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
         "sparsity": sparsity(model).fraction,
         "torch": torch.__version__.split("+")[0],
     }
-    for name, value in facts.items():
-        plain = name not in manifest and type(value) in (str, int, float, bool, type(None))  # NumPy's floats cannot be read
-        check(plain, name, value, f"text, a number, a truth value or None, under a name other than {', '.join(manifest)}")
+    for name, value in facts.items():  # others, such as NumPy's numbers, `load_network` would refuse
+        check(type(value) in (str, int, float, bool, type(None)), name, value, "text, a plain number, a truth value or None")
     state = {key: value.detach().cpu().contiguous() for key, value in up_to_date(model).state_dict().items()}
     for name, parameter in model.named_parameters():
         if float16 and parameter.ndim > 1:

@@ -34,9 +34,8 @@ def pick_precision(device: torch.device) -> str:
 def eval_mode(model: nn.Module):
     """Every module in evaluation mode inside the block, and back in its own mode after it."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        yield
+        yield model.eval()
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -44,7 +43,7 @@ def eval_mode(model: nn.Module):
 
 @contextmanager
 def on_device(model: nn.Module, device: torch.device):
-    """The model on a device inside the block, and back on its own after it, however that comes."""
+    """The model on a device inside the block, and back on its own after it."""
     home = next(model.parameters()).device
     try:
         model.to(device)

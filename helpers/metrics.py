@@ -92,10 +92,6 @@ def latencies(
     """Time of a forward pass of each network, in evaluation mode, on its device; images are channels last.
 
     Networks take turns, so what slows the machine for a while slows them all alike. `example_input` is as in `count_macs`.
-
-    Example:
-        >>> latencies([model, small], 256)  # doctest: +SKIP
-        [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
     """
 
     def forward_pass(model: nn.Module) -> Callable[[], Tensor]:
@@ -119,11 +115,7 @@ def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -
 
 
 def measure(model: nn.Module, split: Split, batch_sizes: Iterable[int] = (1, 256)) -> Measurement:
-    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for such images, of a model on the device that it is on.
-
-    Example:
-        >>> measure(model, data.test).compare(measure(small, data.test))  # doctest: +SKIP
-    """
+    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for such images, of a model on the device that it is on."""
     file, example_input = io.BytesIO(), split.images[:1].float()
     torch.save(model.state_dict(), file)
     return Measurement(

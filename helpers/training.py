@@ -36,7 +36,7 @@ def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int
 
 @dataclass
 class History:
-    """What `train` saw: one entry an epoch in each list; `val_accuracy` is None in epochs that were not evaluated."""
+    """What `train` saw: one entry an epoch in each list; `val_accuracy` is None where it did not validate."""
 
     loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
@@ -71,12 +71,7 @@ def predict(model: nn.Module, images: Tensor, *, precision: str = "auto") -> Ten
 
 
 def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Evaluation:
-    """Accuracy and confusion of a model on a split, computed by `predict`; modes and weights stay as they are.
-
-    Example:
-        >>> evaluate(model, data.val).accuracy  # doctest: +SKIP
-        0.83
-    """
+    """Accuracy and confusion of a model on a split, computed by `predict`; modes and weights stay as they are."""
     check(len(split) > 0, "split", split, "a split with at least one image")
     logits = predict(model, split.images, precision=precision)
     probabilities, predictions = logits.softmax(1).max(1)

@@ -235,9 +235,9 @@ def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_saved(tmp_path):
-    for facts in ({"note": [1]}, {"note": torch.tensor(0.5)}, {"note": np.float64(0.5)}, {"kind": "masked"}, {"sparsity": 0.0}):
-        with pytest.raises(ValueError, match=f"{next(iter(facts))}=.*: must be text, a number, .* other than kind, architecture"):
-            h.save_network(h.CifarNet(0.1), tmp_path / "net.pth", **facts)
+    for value in ([1], torch.tensor(0.5), np.float64(0.5)):
+        with pytest.raises(ValueError, match="note=.*: must be text, a plain number"):
+            h.save_network(h.CifarNet(0.1), tmp_path / "net.pth", note=value)
     assert not os.listdir(tmp_path)
 
 
