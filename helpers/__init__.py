@@ -16,6 +16,5 @@ from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_
 from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, drop_blocks, prune_channels, residual_blocks, shrink
 from .sensitivity import amounts_from_sensitivity, channel_scan, sensitivity_scan, widths_for_macs
-from .devices import seed_everything
 from .training import Evaluation, History, evaluate, predict, recalibrate, train
 # isort: on

@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .data import REPOSITORY, Dataset, check, replacing
-from .devices import seed_everything
 from .masks import make_permanent, sparsity, up_to_date
 from .models import CifarNet, CifarResNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .training import recipe_for, train
@@ -113,7 +112,7 @@ def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, 
     path = REPOSITORY / "build" / "networks" / f"{data.name}_width{width:g}_epochs{epochs:g}_seed{seed}_{checksum:08x}.pth"
     with suppress(CheckpointError):  # none yet, or a damaged one: train it
         return load_cifar_net(path)
-    seed_everything(seed)
+    torch.manual_seed(seed)
     model = CifarNet(width)
     history = train(model, data, epochs=epochs, seed=seed, **changes)
     save_network(model, path, dataset=data.label, val_accuracy=history.val_accuracy[-1], **history.recipe)

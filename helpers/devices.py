@@ -1,20 +1,12 @@
-"""Where and how a network computes: seeds, devices, precision, modes. Used by everything that runs a network."""
+"""Where and how a network computes: devices, precision, modes. Used by everything that runs a network."""
 
-import random
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
 from .data import check
-
-
-def seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (libraries that use the global generator)
-    torch.manual_seed(seed)
 
 
 def pick_device() -> torch.device:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -82,32 +81,20 @@ def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Eval
 
 
 def train(
-    model: nn.Module,
-    data: Dataset,
-    *,
-    epochs: float,
-    seed: int = 0,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    cutout: int = 0,
-    on_step: Callable[[int, torch.optim.Optimizer], None] | None = None,
-    validate: int = 1,
-    precision: str = "auto",
-    progress: bool = True,
+    model, data, epochs, seed=0, batch_size=None, lr=None, cutout=0, on_step=None, validate=True, precision="auto", progress=True
 ) -> History:
-    """Train a model (float images [N, 3, 32, 32] in 0..1 -> logits [N, 10]) in place by SGD with Nesterov momentum.
+    """Train a model (float images [N, 3, 32, 32] in 0..1 -> logits [N, 10]) on a `Dataset`, in place, by SGD with Nesterov momentum.
 
     Images are shifted, and on CIFAR-10 mirrored (mirrored digits are other signs). The same seed, thread count and machine give
-    bit-identical weights. A ValueError refuses an argument before anything is changed, a FloatingPointError a loss that is not
-    finite.
+    bit-identical weights. A FloatingPointError says that the loss is no longer finite.
 
     Args:
         epochs: passes over the training split; fractions are allowed.
-        seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
+        seed: of data order and augmentation (seed the weights with `torch.manual_seed` before building the model).
         batch_size, lr: images a step and the peak of the learning rate; by default those of `recipe_for`.
         cutout: side of a random square set to the mean color, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
         on_step: called with the step number, counted from 0, and the optimizer, before each step's forward pass.
-        validate: evaluate on the validation split after every so many epochs and at the end; False: never.
+        validate: evaluate on the validation split after every epoch.
         precision: as in `autocast`.
         progress: a bar with loss and learning rate, in a terminal or a notebook.
 
@@ -163,8 +150,7 @@ def train(
                 history.loss.append(losses.item() / seen)
                 history.train_accuracy.append(correct.item() / seen)
                 history.lr.append(lr * rate(step))
-                due = validate and (step + 1 == total or len(history.loss) % validate == 0)
-                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if due else None)
+                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if validate else None)
                 losses, correct, seen = losses.zero_(), correct.zero_(), 0
     history.steps, history.seconds = total, time.perf_counter() - start
     return history
