@@ -13,7 +13,7 @@ from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePr
 from .criteria import prune_globally, prune_layers, saliency_scores
 from .masks import SparsityReport, make_permanent, mask_overlap, prunable_layers, sparsity
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
-from .checkpoints import CheckpointError, load_cifar_net, load_network, load_pretrained, save_network, trained
+from .checkpoints import CheckpointError, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, drop_blocks, prune_channels, residual_blocks, shrink
 from .sensitivity import amounts_from_sensitivity, channel_scan, sensitivity_scan, widths_for_macs
 from .training import Evaluation, History, evaluate, predict, recalibrate, train

@@ -16,9 +16,8 @@ def augmented_batches(split, batch_size, total, seed, device, *, shift, flip, cu
     mean_color = images.float().mean((0, 1, 2)) / 255 if cutout else None
 
     def shifted(positions: torch.Tensor) -> torch.Tensor:
-        """[N, 32] positions, each row shifted by an amount of its own."""
-        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift
-        return size - 1 - (size - 1 - positions.abs()).abs()
+        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift  # [N, 32]
+        return size - 1 - (size - 1 - positions.abs()).abs()  # reflected at the border
 
     while total > 0:
         order = torch.randperm(len(labels), generator=generator) if shuffle else torch.arange(len(labels))

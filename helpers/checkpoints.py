@@ -54,11 +54,12 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
         torch.save(content, file)
 
 
-def load_network(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
+def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = None) -> nn.Module:
     """A saved network, in evaluation mode, masks in place; `model.manifest` and `model.facts` say what it is.
 
-    For a class that is not of this collection, `into` is a network of the same class: a copy of it gets what the file holds.
-    A CheckpointError names a file that is missing, damaged, foreign or from a later version, and the next step.
+    By default the collection's checkpoint: a `CifarNet` of width 1.0 that notebook 01 trained on CIFAR-10. For a class that is
+    not of this collection, `into` is a network of the same class: a copy of it gets what the file holds. A CheckpointError names
+    a file that is missing, damaged, foreign or from a later version, and the next step.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -97,11 +98,6 @@ def load_network(path: str | os.PathLike, into: nn.Module | None = None) -> nn.M
     return up_to_date(model).eval()
 
 
-def load_cifar_net(path: str | os.PathLike = CHECKPOINT) -> CifarNet:
-    """A saved `CifarNet`; by default the collection's checkpoint, width 1.0, which notebook 01 trained on CIFAR-10."""
-    return load_network(path)
-
-
 def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **changes) -> CifarNet:
     """A dense `CifarNet` trained by `train`, with `changes` of its recipe; from `build/networks/` where it was trained before.
 
@@ -111,14 +107,14 @@ def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, 
     checksum = zlib.crc32(json.dumps(made_of, sort_keys=True).encode())
     path = REPOSITORY / "build" / "networks" / f"{data.name}_width{width:g}_epochs{epochs:g}_seed{seed}_{checksum:08x}.pth"
     with suppress(CheckpointError):  # none yet, or a damaged one: train it
-        return load_cifar_net(path)
+        return load_network(path)
     torch.manual_seed(seed)
     model = CifarNet(width)
     history = train(model, data, epochs=epochs, seed=seed, **changes)
     save_network(model, path, dataset=data.label, val_accuracy=history.val_accuracy[-1], **history.recipe)
-    return load_cifar_net(path)
+    return load_network(path)
 
 
 def load_pretrained(data: Dataset) -> CifarNet:
     """The network of width 1.0 that the notebooks start from; on the digits it is trained once, within 20 s on two cores."""
-    return load_cifar_net() if data.name == "cifar10" else trained(data, epochs=4)
+    return load_network() if data.name == "cifar10" else trained(data, epochs=4)

@@ -48,10 +48,6 @@ class Split:
         """The first `n` examples (all of them when there are fewer)."""
         return Split(self.images[:n], self.labels[:n])
 
-    def examples_per_class(self, n: int) -> Tensor:
-        """Indices (int64) of the first `n` examples of each class, class by class."""
-        return torch.cat([(self.labels == label).nonzero().flatten()[:n] for label in self.labels.unique()])
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -113,10 +109,6 @@ def load_dataset(name: str | None = None, *, download: bool = False) -> Dataset:
     `name` is "cifar10", "digits" or "auto" (CIFAR-10 where it is on disk, else digits); by default the setting PRUNING_DATA.
     `download=True` alone fetches CIFAR-10 and the public ResNets into PRUNING_DATA_DIR (by default `data/`), and mends them.
     A DataError says what is missing or damaged.
-
-    Example:
-        >>> load_dataset("digits").train.images.shape[1:]
-        torch.Size([3, 32, 32])
     """
     name = name or os.environ.get("PRUNING_DATA") or "auto"
     check(name in ("auto", "cifar10", "digits"), "name or PRUNING_DATA", name, "auto, cifar10 or digits")

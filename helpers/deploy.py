@@ -64,11 +64,9 @@ def quantize_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
     inputs = ({"images": batch.numpy()} for batch in split.images[:500].float().div(255).split(100))
     reader = SimpleNamespace(get_next=partial(next, inputs, None))
     with replacing(target) as beside:
-        quant_pre_process(str(path), str(beside))
-        quantize_static(
-            str(beside), str(beside), reader, per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
+        file, layers = str(beside), ["Conv", "Gemm", "Add"]
+        quant_pre_process(str(path), file)
+        quantize_static(file, file, reader, per_channel=True, op_types_to_quantize=layers, activation_type=QuantType.QUInt8)
 
 
 def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:

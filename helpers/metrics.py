@@ -103,10 +103,7 @@ def latencies(
 
 
 def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:
-    """Time of each call, with as many threads as torch uses.
-
-    In each turn every call is timed once, after a warm-up, for about 20 ms or one run (`torch.utils.benchmark`).
-    """
+    """Time of each call: in each turn every one is timed once, after a warm-up, for about 20 ms or one run."""
     timers = [benchmark.Timer("run()", globals={"run": call}, num_threads=torch.get_num_threads()) for call in calls]
     runs = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
     times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])

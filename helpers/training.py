@@ -97,10 +97,6 @@ def train(
         validate: evaluate on the validation split after every epoch.
         precision: as in `autocast`.
         progress: a bar with loss and learning rate, in a terminal or a notebook.
-
-    Example:
-        >>> train(CifarNet(width=0.5), data, epochs=8)  # doctest: +SKIP
-        2,880 steps (8 epochs) in 96 s: validation accuracy 86.9%
     """
     recipe = recipe_for(data, batch_size, lr, cutout=cutout, epochs=epochs, seed=seed)
     batch_size, lr = recipe["batch_size"], recipe["lr"]

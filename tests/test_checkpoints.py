@@ -279,7 +279,7 @@ def test_pretrained_on_digits(digits):
 
 
 def test_the_shipped_checkpoint_says_what_it_is():
-    model = h.load_cifar_net()
+    model = h.load_network()
     assert model.width == 1.0
     assert {"dataset", "seed", "epochs", "lr", "device", "test_accuracy", "val_accuracy"} <= model.facts.keys()
     assert model.facts["dataset"] == "CIFAR-10" and model.facts["test_accuracy"] >= 0.915

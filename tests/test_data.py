@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR10
 
-from helpers import DataError, Split, load_dataset, output_path, resnet20
+from helpers import DataError, load_dataset, output_path, resnet20
 from helpers import data as data_module
 from helpers.data import _dataset, data_root
 
@@ -125,11 +125,6 @@ def test_split_is_stratified_and_loses_nothing(per_class, per_class_test, seed):
     assert torch.equal(labels[data.train.images.flatten()], data.train.labels)
     assert (data.val.labels.bincount(minlength=10) - per_class / 10).abs().max() <= 1
     assert torch.equal(data.test.labels, test_labels[data.test.images.flatten()])
-
-
-def test_examples_per_class():
-    split = Split(torch.zeros(7, 3, 32, 32, dtype=torch.uint8), torch.tensor([2, 0, 2, 1, 0, 2, 0]))
-    assert split.examples_per_class(2).tolist() == [1, 4, 3, 0, 2]
 
 
 def test_official_files(monkeypatch):
