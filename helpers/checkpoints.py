@@ -99,12 +99,9 @@ def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = 
 
 
 def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **changes) -> CifarNet:
-    """A dense `CifarNet` trained by `train`, with `changes` of its recipe; from `build/networks/` where it was trained before.
-
-    The file's name holds the architecture and the whole recipe: after a change of either, a new network is trained.
-    """
+    """A dense `CifarNet` trained by `train`, with `changes` of its recipe; from `build/networks/` where it was trained before."""
     made_of = [data.label, len(data.train), torch.__version__, CifarNet.channels, recipe_for(data, **changes)]
-    checksum = zlib.crc32(json.dumps(made_of, sort_keys=True).encode())
+    checksum = zlib.crc32(json.dumps(made_of, sort_keys=True).encode())  # after a change of any, a new network is trained
     path = REPOSITORY / "build" / "networks" / f"{data.name}_width{width:g}_epochs{epochs:g}_seed{seed}_{checksum:08x}.pth"
     with suppress(CheckpointError):  # none yet, or a damaged one: train it
         return load_network(path)

@@ -166,17 +166,13 @@ def _digits() -> Dataset:
     images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
     images = images.view(-1, 1, 8, 8).float() * (255 / 16)  # [1797, 1, 8, 8]
     images = interpolate(images, size=32, mode="bilinear").round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    return _dataset("digits", "digits", "0123456789", *_without(1 / 6, images, labels))  # a sixth for testing, as in CIFAR-10
-
-
-def _without(share: float, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """Images without a stratified share of them, always the same one; the images of that share; the labels of both."""
-    return train_test_split(images, labels, test_size=share, stratify=labels, random_state=0)
+    parts = train_test_split(images, labels, test_size=1 / 6, stratify=labels, random_state=0)  # a sixth, as in CIFAR-10
+    return _dataset("digits", "digits", "0123456789", *parts)
 
 
 def _dataset(name, label, classes, images, test_images, labels, test_labels) -> Dataset:
-    """A tenth of the training images becomes the validation split; test images come in a random order."""
-    images, val_images, labels, val_labels = _without(0.1, images, labels)
+    """A stratified tenth of the training images, always the same, becomes the validation split; test images are shuffled."""
+    images, val_images, labels, val_labels = train_test_split(images, labels, test_size=0.1, stratify=labels, random_state=0)
     order = np.random.default_rng(0).permutation(len(test_labels))
     test = Split(test_images[order], test_labels[order])
     return Dataset(name, label, tuple(classes), Split(images, labels), Split(val_images, val_labels), test)

@@ -6,8 +6,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
 from .data import PUBLIC_WEIGHTS, check, public_weights
 
-# Mean and standard deviation of CIFAR-10's training images per color channel, in 0..1
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images per color channel, in 0..1
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 

@@ -61,14 +61,12 @@ def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 1
     """Images [3, H, W] or maps [H, W] (`scale`: `vmin`, `vmax`), each under its title; a frame around those at places `framed`."""
     rows = math.ceil(len(images) / columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.2 * rows), squeeze=False)
-    for ax in axes.flat:
+    for place, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=False, color="C1", linewidth=2.5)
-    for place, image in enumerate(images):
-        ax = axes.flat[place]
+        ax.spines[:].set(visible=place in framed, color="C1", linewidth=2.5)
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
         ax.imshow(image.permute(1, 2, 0) if image.ndim == 3 else image, **scale)
-        ax.set_title(titles[place], fontsize=8.5, pad=3)
-        ax.spines[:].set(visible=place in framed)
+        ax.set_title(title, fontsize=8.5, pad=3)
     return fig
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from .batches import augmented_batches
@@ -14,9 +15,8 @@ from .data import Dataset, Split, check, is_interactive
 from .devices import autocast, eval_mode, on_device, pick_device, to_float
 
 RECIPE = {  # how every network is trained, but for what a call of `train` says otherwise
-    "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1,
+    "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1, "shift": 4,  # pixels
     "warmup": 0.2,  # share of the steps in which the learning rate rises; then it falls to zero, both in straight lines
-    "shift": 4,  # pixels
 }  # fmt: skip
 
 
@@ -110,8 +110,7 @@ def train(
     augmentation = {name: recipe[name] for name in ("shift", "flip", "cutout")}
     peak = recipe["warmup"] * total
 
-    def rate(step: int) -> float:
-        """The learning rate as a share of its peak."""
+    def rate(step: int) -> float:  # the learning rate as a share of its peak
         return min(1.0, (step + 1) / (peak + 1) if step < peak else (total - step) / max(total - peak, 1e-9))
 
     start = time.perf_counter()
@@ -161,22 +160,8 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
     Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
     """
     check(isinstance(batches, int) and batches >= 1, "batches", batches, "a whole number of 1 or more")
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    if not norms:
-        print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
-        return
-    device, momenta = pick_device(), {norm: norm.momentum for norm in norms}
-    few = data.train.subset(500 * batches)
+    device, few = pick_device(), data.train.subset(500 * batches)
     shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)
     images = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, shuffle=False)
-    with on_device(model, device), eval_mode(model), torch.no_grad():
-        for norm in norms:
-            norm.train()
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-        try:
-            for batch, _ in images:
-                model(batch)
-        finally:
-            for norm, momentum in momenta.items():
-                norm.momentum = momentum
+    with on_device(model, device), eval_mode(model):
+        update_bn(images, model)

@@ -17,7 +17,6 @@ from helpers import (
     devices,
     evaluate,
     load_pretrained,
-    models,
     predict,
     prune_channels,
     prune_globally,
@@ -258,16 +257,6 @@ def test_recalibrate_rescues_a_pruned_network(digits):
     assert evaluate(model, digits.val).accuracy > max(0.9, spoiled)
 
 
-def test_recalibrate_says_that_there_is_nothing_to_do(digits, capsys):
-    recalibrate(models.SimpleNet(), digits)
-    assert "no BatchNorm" in capsys.readouterr().out
+def test_recalibrate_refuses_what_is_no_number_of_batches(digits):
     with pytest.raises(ValueError, match="batches=0: must be a whole number of 1 or more"):
         recalibrate(fresh(), digits, batches=0)
-
-
-def test_recalibrate_keeps_the_momentum_after_an_error(digits):
-    model = fresh()
-    model.fc = nn.Linear(3, 10)
-    with pytest.raises(RuntimeError):
-        recalibrate(model, digits)
-    assert model.bn1.momentum == 0.1
