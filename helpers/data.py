@@ -126,8 +126,6 @@ def _cifar10(download: bool) -> Dataset:
         if download:
             _download(CIFAR10, root)
         parts = [CIFAR10(root, train=train) for train in (True, False)]  # checks every file's MD5
-        for file in PUBLIC_WEIGHTS if download else ():
-            public_weights(file, download)
     except (OSError, HTTPException, RuntimeError) as error:
         raise DataError(
             f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). To get them "
@@ -139,7 +137,7 @@ def _cifar10(download: bool) -> Dataset:
 
 
 def _download(dataset: type, root: Path) -> None:
-    """Put torchvision's files into a folder beside, which takes the place of a missing or damaged one: nothing is half-written."""
+    """Get what is missing or damaged, torchvision's files into a folder beside that takes their place: nothing is half-written."""
     try:
         dataset(root)
     except RuntimeError:  # missing or damaged files
@@ -150,6 +148,8 @@ def _download(dataset: type, root: Path) -> None:
             dataset(beside, download=True)
             shutil.rmtree(root / dataset.base_folder, ignore_errors=True)
             os.replace(Path(beside, dataset.base_folder), root / dataset.base_folder)
+    for file in PUBLIC_WEIGHTS:
+        public_weights(file, download=True)
 
 
 def public_weights(file: str, download: bool = False) -> Path:

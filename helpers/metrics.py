@@ -75,11 +75,8 @@ def example_batch(model: nn.Module, example_input: Tensor | None = None, batch_s
 def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
     """Multiply-accumulates of one example through convolutions and linear layers (`torch.utils.flop_counter`, halved).
 
-    Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32].
-
-    Example:
-        >>> count_macs(nn.Conv2d(3, 8, 3, padding=1))  # 3 * 8 * 9 weights at each of 1,024 places
-        221184
+    Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32], for
+    which `nn.Conv2d(3, 8, 3, padding=1)` has 221,184: its 3 * 8 * 9 weights at each of 1,024 places.
     """
     with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example_batch(model, example_input))
