@@ -66,7 +66,7 @@ def check_twins(answer: tuple[nn.Module, nn.Module], data: Dataset) -> str:
     if [(k, v.shape) for k, v in states[0].items()] != [(k, v.shape) for k, v in states[1].items()]:
         raise Wrong("they differ in more than the seed: their layers have different shapes")
     if all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True)):
-        raise Wrong("they are one and the same network, bit for bit: give them different seeds (build after seed_everything)")
+        raise Wrong("they are one and the same network, bit for bit: give them different seeds (build after torch.manual_seed)")
     sample = data.val.subset(1000)
     results = [evaluate(network, sample) for network in (first, second)]
     for name, result in zip(("first", "second"), results, strict=True):

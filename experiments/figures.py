@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator
 from torch.nn.utils import prune
 
-from helpers import load_cifar_net, plots
+from helpers import load_network, plots
 from helpers.data import REPOSITORY
 from helpers.plots import PERCENT, STYLES, label_line
 from helpers.schedules import equal_steps
@@ -345,7 +345,7 @@ def _name_networks(ax: plt.Axes, networks: pd.DataFrame, cost: str, floor: float
 
 def mask_patterns() -> Figure:
     """`conv1` of the checkpoint, dense and pruned by single weights, filters and input channels."""
-    conv1 = load_cifar_net().conv1
+    conv1 = load_network().conv1
     single, filters, inputs = copy.deepcopy(conv1), copy.deepcopy(conv1), copy.deepcopy(conv1)
     prune.l1_unstructured(single, "weight", amount=0.5)
     prune.ln_structured(filters, "weight", amount=0.5, n=2, dim=0)

@@ -15,9 +15,9 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from helpers.checkpoints import CheckpointError, load_cifar_net, save_network, trained
+from helpers.checkpoints import CheckpointError, load_network, save_network, trained
 from helpers.data import REPOSITORY, Dataset, load_dataset
-from helpers.devices import pick_device, pick_precision, seed_everything
+from helpers.devices import pick_device, pick_precision
 from helpers.models import CifarNet
 from helpers.training import evaluate, train
 
@@ -54,7 +54,7 @@ def dense_network(width: float, seed: int, data: Dataset, epochs: float | None =
     if data.name == "cifar10" and epochs is None and seed < SEEDS.get(width, 0):
         if not path_of(width, seed).exists():
             raise CheckpointError(f"{path_of(width, seed)}: no such file; train it with `python -m experiments.networks`")
-        return load_cifar_net(path_of(width, seed)).to(pick_device())
+        return load_network(path_of(width, seed)).to(pick_device())
     return trained(data, width=width, epochs=epochs or EPOCHS[data.name], seed=seed).to(pick_device())
 
 
@@ -68,10 +68,10 @@ def round_weights(model: nn.Module) -> None:
 
 def make(width: float, seed: int, data: Dataset) -> dict:
     """Train, round, measure and save one network; returns its row."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     model = CifarNet(width)
     epochs = EPOCHS[data.name]
-    history = train(model, data, epochs=epochs, seed=seed, validate=epochs, progress=False)
+    history = train(model, data, epochs=epochs, seed=seed, validate=False, progress=False)
     round_weights(model)
     row = {
         "dataset": data.label, "width": width, "seed": seed, "epochs": epochs, "fingerprint": fingerprint(model),

@@ -31,7 +31,7 @@ from helpers.criteria import (
     prune_layers,
 )
 from helpers.data import REPOSITORY, Dataset, Split
-from helpers.devices import pick_device, seed_everything
+from helpers.devices import pick_device
 from helpers.masks import masks_of, prunable_layers, sparsity
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20
@@ -304,7 +304,7 @@ def with_share_of_macs(model: nn.Module, share: float, rounded: bool = True) -> 
 
 def start_again(model: nn.Module, seed: int) -> None:
     """New weights for a network of any widths, in place, as a new `CifarNet` has them."""
-    seed_everything(seed + 10_000)
+    torch.manual_seed(seed + 10_000)
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
@@ -317,7 +317,7 @@ def cut_by_hand(configuration: dict, data: Dataset) -> dict:
     method, seed, epochs, dense_epochs = (configuration[name] for name in ("method", "seed", "epochs", "dense_epochs"))
     recipe = recipe_of(configuration)
     row = configuration | {"checkpoint": "", "width": ""}
-    seed_everything(seed)
+    torch.manual_seed(seed)
     if method.endswith("from scratch"):
         model = WidthPrunedNet() if method.startswith("width") else DepthPrunedNet()
         row |= UNMEASURED

@@ -7,7 +7,7 @@ def augmented_batches(split, batch_size, total, seed, device, *, shift, flip, cu
     """Yield `total` batches: images (float [N, 3, 32, 32] in 0..1, channels last) and labels (int64 [N]).
 
     Images are shifted by at most `shift` pixels and reflected at the border; with `flip` every second one is mirrored; each
-    loses a square of side `cutout`. They stay in memory as [N, H, W, C]: one indexing operation shifts and mirrors a batch.
+    loses a square of side `cutout`. One indexing operation shifts and mirrors a whole batch.
     """
     generator = torch.Generator().manual_seed(seed)
     images, labels = split.images.to(device).permute(0, 2, 3, 1).contiguous(), split.labels.to(device)
@@ -16,15 +16,14 @@ def augmented_batches(split, batch_size, total, seed, device, *, shift, flip, cu
     mean_color = images.float().mean((0, 1, 2)) / 255 if cutout else None
 
     def shifted(positions: torch.Tensor) -> torch.Tensor:
-        """[N, 32] positions, each row shifted by an amount of its own."""
-        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift
-        return size - 1 - (size - 1 - positions.abs()).abs()
+        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift  # [N, 32]
+        return size - 1 - (size - 1 - positions.abs()).abs()  # reflected at the border
 
     while total > 0:
         order = torch.randperm(len(labels), generator=generator) if shuffle else torch.arange(len(labels))
         for index in order.split(batch_size)[:total]:
-            rows = shifted(pixels.expand(len(index), -1))
             columns = pixels.expand(len(index), -1)
+            rows = shifted(columns)
             if flip:
                 mirrored = torch.rand(len(index), 1, generator=generator) < 0.5
                 columns = torch.where(mirrored, columns.flip(1), columns)

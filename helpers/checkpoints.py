@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .data import REPOSITORY, Dataset, check, replacing
-from .devices import seed_everything
 from .masks import make_permanent, sparsity, up_to_date
 from .models import CifarNet, CifarResNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .training import recipe_for, train
@@ -21,10 +20,6 @@ from .training import recipe_for, train
 FORMAT, VERSION = "pruning-notebooks/network", 1
 CHECKPOINT = REPOSITORY / "cifar_net.pth"
 KINDS = {kind.__name__: kind for kind in (CifarNet, CifarResNet, SimpleNet, DepthPrunedNet, WidthPrunedNet)}
-SIZES = {  # what modules say of their shapes, which pruning changes
-    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels", "num_groups",
-    "normalized_shape", "embed_dim", "kdim", "vdim", "num_heads", "head_dim", "hidden_dim",
-}  # fmt: skip
 
 
 class CheckpointError(RuntimeError):
@@ -32,15 +27,10 @@ class CheckpointError(RuntimeError):
 
 
 def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = False, **facts) -> None:
-    """Save a network, whether dense, masked, shrunk or without blocks, with a manifest of what it is and with `facts`.
+    """Save a network, whether dense, masked, shrunk or without blocks, with a manifest of what it is and with plain `facts`.
 
     With `float16`, weights of two dimensions or more are rounded, in half the bytes; they load as float32. The same network
-    gives the same bytes. Facts are plain values; a ValueError refuses others. A failed run leaves the file that was there.
-
-    Example:
-        >>> save_network(small, "small.pth", dataset="CIFAR-10")  # doctest: +SKIP
-        >>> load_network("small.pth").manifest["sparsity"]  # doctest: +SKIP
-        0.0
+    gives the same bytes. A failed run leaves the file that was there.
     """
     manifest = {
         "kind": type(model).__name__,
@@ -49,24 +39,27 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
         "sparsity": sparsity(model).fraction,
         "torch": torch.__version__.split("+")[0],
     }
-    for name, value in facts.items():
-        plain = name not in manifest and type(value) in (str, int, float, bool, type(None))  # NumPy's floats cannot be read
-        check(plain, name, value, f"text, a number, a truth value or None, under a name other than {', '.join(manifest)}")
-    rounded = {name for name, parameter in model.named_parameters() if float16 and parameter.ndim > 1}
+    for name, value in facts.items():  # others, such as NumPy's numbers, `load_network` would refuse
+        check(type(value) in (str, int, float, bool, type(None)), name, value, "text, a plain number, a truth value or None")
     state = {key: value.detach().cpu().contiguous() for key, value in up_to_date(model).state_dict().items()}
-    state = {key: value.half() if key in rounded else value for key, value in state.items()}
-    sizes = {name: {key: value for key, value in vars(part).items() if key in SIZES} for name, part in model.named_modules()}
+    for name, parameter in model.named_parameters():
+        if float16 and parameter.ndim > 1:
+            state[name] = state[name].half()
+    sizes = {}
+    for name, module in model.named_modules():  # channels, features and groups, which pruning changes, are whole numbers
+        sizes[name] = {key: value for key, value in vars(module).items() if type(value) is int or key == "normalized_shape"}
     content = {"format": FORMAT, "version": VERSION, "manifest": manifest, "facts": facts, "sizes": sizes, "state": state}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside, open(beside, "wb") as file:  # given a path, torch would write the file's name into the file
         torch.save(content, file)
 
 
-def load_network(path: str | os.PathLike, into: nn.Module | None = None) -> nn.Module:
+def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = None) -> nn.Module:
     """A saved network, in evaluation mode, masks in place; `model.manifest` and `model.facts` say what it is.
 
-    For classes that are not of this collection, `into` is a network of the same class: a copy of it gets what the file holds.
-    A CheckpointError names a file that is missing, damaged, foreign or from a later version, and the next step.
+    By default the collection's checkpoint: a `CifarNet` of width 1.0 that notebook 01 trained on CIFAR-10. For a class that is
+    not of this collection, `into` is a network of the same class: a copy of it gets what the file holds. A CheckpointError names
+    a file that is missing, damaged, foreign or from a later version, and the next step.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -105,28 +98,20 @@ def load_network(path: str | os.PathLike, into: nn.Module | None = None) -> nn.M
     return up_to_date(model).eval()
 
 
-def load_cifar_net(path: str | os.PathLike = CHECKPOINT) -> CifarNet:
-    """A saved `CifarNet`; by default the collection's checkpoint, width 1.0, which notebook 01 trained on CIFAR-10."""
-    return load_network(path)
-
-
 def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, **changes) -> CifarNet:
-    """A dense `CifarNet` trained by `train`, with `changes` of its recipe; from `build/networks/` where it was trained before.
-
-    The file's name holds the architecture and the whole recipe: after a change of either, a new network is trained.
-    """
+    """A dense `CifarNet` trained by `train`, with `changes` of its recipe; from `build/networks/` where it was trained before."""
     made_of = [data.label, len(data.train), torch.__version__, CifarNet.channels, recipe_for(data, **changes)]
-    checksum = zlib.crc32(json.dumps(made_of, sort_keys=True).encode())
+    checksum = zlib.crc32(json.dumps(made_of, sort_keys=True).encode())  # after a change of any, a new network is trained
     path = REPOSITORY / "build" / "networks" / f"{data.name}_width{width:g}_epochs{epochs:g}_seed{seed}_{checksum:08x}.pth"
     with suppress(CheckpointError):  # none yet, or a damaged one: train it
-        return load_cifar_net(path)
-    seed_everything(seed)
+        return load_network(path)
+    torch.manual_seed(seed)
     model = CifarNet(width)
     history = train(model, data, epochs=epochs, seed=seed, **changes)
     save_network(model, path, dataset=data.label, val_accuracy=history.val_accuracy[-1], **history.recipe)
-    return load_cifar_net(path)
+    return load_network(path)
 
 
 def load_pretrained(data: Dataset) -> CifarNet:
     """The network of width 1.0 that the notebooks start from; on the digits it is trained once, within 20 s on two cores."""
-    return load_cifar_net() if data.name == "cifar10" else trained(data, epochs=4)
+    return load_network() if data.name == "cifar10" else trained(data, epochs=4)

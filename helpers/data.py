@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -35,10 +34,6 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name}={value!r}: must be {allowed}")
 
 
-def check_whole(name: str, value: object, low: int) -> None:
-    check(isinstance(value, int) and value >= low, name, value, f"a whole number of {low} or more")
-
-
 @dataclass(frozen=True)
 class Split:
     """Images (uint8 [N, 3, 32, 32], 0 to 255) and labels (int64 [N]), in an order that is already random."""
@@ -52,10 +47,6 @@ class Split:
     def subset(self, n: int) -> "Split":
         """The first `n` examples (all of them when there are fewer)."""
         return Split(self.images[:n], self.labels[:n])
-
-    def examples_per_class(self, n: int) -> Tensor:
-        """Indices (int64) of the first `n` examples of each class, class by class."""
-        return torch.cat([(self.labels == label).nonzero().flatten()[:n] for label in self.labels.unique()])
 
 
 @dataclass(frozen=True)
@@ -87,10 +78,9 @@ def is_interactive() -> bool:
 
 def output_path(name: str, data: Dataset) -> Path:
     """Where a notebook writes `name`: among the committed files only on CIFAR-10 at the full budget, else in `build/`."""
-    committed = data.name == "cifar10" and full_budget()
-    path = (REPOSITORY if committed else REPOSITORY / "build") / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    folder = REPOSITORY if data.name == "cifar10" and full_budget() else REPOSITORY / "build"
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return folder / name
 
 
 def read_results(name: str) -> pd.DataFrame:
@@ -99,7 +89,7 @@ def read_results(name: str) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike):
     """A file to write to that takes the name `path` at the end: a failed run leaves the old file, and nothing else."""
     beside = Path(f"{path}.{os.getpid()}.tmp")
     try:
@@ -114,15 +104,11 @@ def data_root() -> Path:
 
 
 def load_dataset(name: str | None = None, *, download: bool = False) -> Dataset:
-    """Load CIFAR-10 or the digits as uint8 tensors, split 45,000 / 5,000 / 10,000 (digits in the same proportions).
+    """CIFAR-10 or the digits as uint8 tensors, split 45,000 / 5,000 / 10,000 (digits in the same proportions).
 
     `name` is "cifar10", "digits" or "auto" (CIFAR-10 where it is on disk, else digits); by default the setting PRUNING_DATA.
-    `download=True` fetches CIFAR-10 and the public ResNets into PRUNING_DATA_DIR (by default `data/`); nothing else downloads.
-    A DataError says what is missing, incomplete or damaged.
-
-    Example:
-        >>> load_dataset("digits").train.images.shape[1:]
-        torch.Size([3, 32, 32])
+    `download=True` alone fetches CIFAR-10 and the public ResNets into PRUNING_DATA_DIR (by default `data/`), and mends them.
+    A DataError says what is missing or damaged.
     """
     name = name or os.environ.get("PRUNING_DATA") or "auto"
     check(name in ("auto", "cifar10", "digits"), "name or PRUNING_DATA", name, "auto, cifar10 or digits")
@@ -140,31 +126,30 @@ def _cifar10(download: bool) -> Dataset:
         if download:
             _download(CIFAR10, root)
         parts = [CIFAR10(root, train=train) for train in (True, False)]  # checks every file's MD5
-        for file in PUBLIC_WEIGHTS if download else ():
-            public_weights(file, download)
     except (OSError, HTTPException, RuntimeError) as error:
         raise DataError(
-            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). Delete a "
-            f"damaged {CIFAR10.base_folder}/, then (400 MB): {GET_DATA}. Without a network, first put "
-            f"{', '.join([CIFAR10.filename, *PUBLIC_WEIGHTS])} there; where you cannot write, set PRUNING_DATA_DIR"
+            f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). To get them "
+            f"(400 MB): {GET_DATA}. Without a network, first put {', '.join([CIFAR10.filename, *PUBLIC_WEIGHTS])} there; "
+            "where you cannot write, set PRUNING_DATA_DIR"
         ) from error
     images = [torch.from_numpy(part.data.transpose(0, 3, 1, 2)) for part in parts]
-    labels = [torch.tensor(part.targets) for part in parts]
-    return _split("cifar10", "CIFAR-10", parts[0].classes, images[0], labels[0], images[1], labels[1])
+    return _dataset("cifar10", "CIFAR-10", parts[0].classes, *images, *[torch.tensor(part.targets) for part in parts])
 
 
 def _download(dataset: type, root: Path) -> None:
-    """Put torchvision's files into a folder beside, which takes the place of a missing or damaged one: nothing is half-written."""
-    with contextlib.suppress(RuntimeError):  # what CIFAR10 says to missing or damaged files
+    """Get what is missing or damaged, torchvision's files into a folder beside that takes their place: nothing is half-written."""
+    try:
         dataset(root)
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:
-        if (root / dataset.filename).exists():
-            shutil.copy(root / dataset.filename, beside)
-        dataset(beside, download=True)
-        shutil.rmtree(root / dataset.base_folder, ignore_errors=True)
-        os.replace(Path(beside, dataset.base_folder), root / dataset.base_folder)
+    except RuntimeError:  # missing or damaged files
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:
+            if (root / dataset.filename).exists():
+                shutil.copy(root / dataset.filename, beside)
+            dataset(beside, download=True)
+            shutil.rmtree(root / dataset.base_folder, ignore_errors=True)
+            os.replace(Path(beside, dataset.base_folder), root / dataset.base_folder)
+    for file in PUBLIC_WEIGHTS:
+        public_weights(file, download=True)
 
 
 def public_weights(file: str, download: bool = False) -> Path:
@@ -178,18 +163,16 @@ def public_weights(file: str, download: bool = False) -> Path:
 
 
 def _digits() -> Dataset:
-    images, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(images.reshape(-1, 1, 8, 8)).float() * (255 / 16)  # [1797, 1, 8, 8]
+    images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+    images = images.view(-1, 1, 8, 8).float() * (255 / 16)  # [1797, 1, 8, 8]
     images = interpolate(images, size=32, mode="bilinear").round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    labels = torch.from_numpy(labels).long()
-    # in CIFAR-10's proportions: a sixth for testing, then a tenth of the rest for validation
-    rest, test = train_test_split(np.arange(len(labels)), test_size=1 / 6, stratify=labels, random_state=0)
-    return _split("digits", "digits", tuple("0123456789"), images[rest], labels[rest], images[test], labels[test])
+    parts = train_test_split(images, labels, test_size=1 / 6, stratify=labels, random_state=0)  # a sixth, as in CIFAR-10
+    return _dataset("digits", "digits", "0123456789", *parts)
 
 
-def _split(name, label, classes, train_images, train_labels, test_images, test_labels) -> Dataset:
-    """Cut a stratified tenth off the training part for validation, always the same one."""
-    train, val = train_test_split(np.arange(len(train_labels)), test_size=0.1, stratify=train_labels, random_state=0)
-    test = np.random.default_rng(0).permutation(len(test_labels))
-    cut = Split(train_images[train], train_labels[train]), Split(train_images[val], train_labels[val])
-    return Dataset(name, label, tuple(classes), *cut, Split(test_images[test], test_labels[test]))
+def _dataset(name, label, classes, images, test_images, labels, test_labels) -> Dataset:
+    """A stratified tenth of the training images, always the same, becomes the validation split; test images are shuffled."""
+    images, val_images, labels, val_labels = train_test_split(images, labels, test_size=0.1, stratify=labels, random_state=0)
+    order = np.random.default_rng(0).permutation(len(test_labels))
+    test = Split(test_images[order], test_labels[order])
+    return Dataset(name, label, tuple(classes), Split(images, labels), Split(val_images, val_labels), test)

@@ -21,18 +21,12 @@ def export_onnx(model: nn.Module, path: str | os.PathLike, example_input: Tensor
     """Write a network, masks applied, as an ONNX file that takes "images" in batches of any size and gives "logits".
 
     `example_input` is a batch; by default [1, 3, 32, 32]. A failed export leaves an older file whole.
-
-    Example:
-        >>> export_onnx(small, "small.onnx")  # doctest: +SKIP
-        >>> run_onnx("small.onnx", data.test.images[:5]).shape  # doctest: +SKIP
-        torch.Size([5, 10])
     """
     plain = make_permanent(copy.deepcopy(up_to_date(model))).cpu().eval()
+    images = example_batch(plain, example_input, 2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it remarks on packages that this network doesn't need
-    program = torch.onnx.export(
-        plain, (example_batch(plain, example_input, 2),), dynamo=True, verbose=False, input_names=["images"],
-        output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )  # fmt: skip
+    names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    program = torch.onnx.export(plain, (images,), dynamo=True, verbose=False, **names)
     with replacing(path) as beside:
         program.save(beside)
 
@@ -52,9 +46,9 @@ def onnx_accuracy(path: str | os.PathLike, split: Split) -> float:
 def onnx_latencies(paths: Iterable[str | os.PathLike], batch_size: int = 1, *, turns: int = 7) -> list[Latency]:
     """Times of a forward pass of ONNX files in onnxruntime, interleaved as in `latencies`, with as many threads as torch."""
     calls = []
-    for session in [_session(path) for path in paths]:
-        shape = [batch_size, *session.get_inputs()[0].shape[1:]]
-        calls.append(partial(session.run, None, {"images": torch.rand(shape).numpy()}))
+    for session in map(_session, paths):
+        images = torch.rand(batch_size, *session.get_inputs()[0].shape[1:])
+        calls.append(partial(session.run, None, {"images": images.numpy()}))
     return interleaved_timings(calls, turns)
 
 
@@ -70,11 +64,9 @@ def quantize_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
     inputs = ({"images": batch.numpy()} for batch in split.images[:500].float().div(255).split(100))
     reader = SimpleNamespace(get_next=partial(next, inputs, None))
     with replacing(target) as beside:
-        quant_pre_process(str(path), str(beside))
-        quantize_static(
-            str(beside), str(beside), reader, per_channel=True, op_types_to_quantize=["Conv", "Gemm", "Add"],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
+        file, layers = str(beside), ["Conv", "Gemm", "Add"]
+        quant_pre_process(str(path), file)
+        quantize_static(file, file, reader, per_channel=True, op_types_to_quantize=layers, activation_type=QuantType.QUInt8)
 
 
 def _session(path: str | os.PathLike) -> onnxruntime.InferenceSession:

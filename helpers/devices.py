@@ -1,20 +1,12 @@
-"""Where and how a network computes: seeds, devices, precision, modes. Used by everything that runs a network."""
+"""Where and how a network computes: devices, precision, modes. Used by everything that runs a network."""
 
-import random
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
 from .data import check
-
-
-def seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (libraries that use the global generator)
-    torch.manual_seed(seed)
 
 
 def pick_device() -> torch.device:
@@ -34,9 +26,8 @@ def pick_precision(device: torch.device) -> str:
 def eval_mode(model: nn.Module):
     """Every module in evaluation mode inside the block, and back in its own mode after it."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        yield
+        yield model.eval()
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -44,7 +35,7 @@ def eval_mode(model: nn.Module):
 
 @contextmanager
 def on_device(model: nn.Module, device: torch.device):
-    """The model on a device inside the block, and back on its own after it, however that comes."""
+    """The model on a device inside the block, and back on its own after it."""
     home = next(model.parameters()).device
     try:
         model.to(device)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .data import Split, check
+from .data import Split
 from .devices import autocast, eval_mode
-from .masks import make_permanent, up_to_date
+from .masks import up_to_date
 from .training import evaluate
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
@@ -22,11 +22,11 @@ from torch.utils import benchmark  # noqa: E402
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a batch: median and interquartile range over the turns, and the time of each turn."""
+    """Milliseconds a batch: median and interquartile range over the turns, and each turn's."""
 
     median: float
     iqr: float
-    times: tuple[float, ...] = ()
+    times: list[float]
 
     def __repr__(self) -> str:
         return f"{self.median:.2f} ms (IQR {self.iqr:.2f})"
@@ -34,19 +34,17 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure` found: MACs for one example, `latency` by batch size."""
+    """What `measure` found: accuracy in 0..1, MACs for one example, `latency` by batch size."""
 
     accuracy: float
     parameters: int
-    nonzero: int
     macs: int
     file_bytes: int
     latency: dict[int, Latency]
-    threads: int
 
     def rows(self) -> dict[str, float]:
         """The numbers by name, as in a table."""
-        plain = {name: getattr(self, name) for name in ("accuracy", "parameters", "nonzero", "macs", "file_bytes")}
+        plain = {name: getattr(self, name) for name in ("accuracy", "parameters", "macs", "file_bytes")}
         return plain | {f"latency_ms, batch {size}": latency.median for size, latency in self.latency.items()}
 
     def compare(self, other: "Measurement") -> pd.DataFrame:
@@ -54,13 +52,12 @@ class Measurement:
 
         `remark` marks latencies that differ by less than their spread, or than the 5 % by which two measurements drift.
         """
-        check(self.threads == other.threads, "other", other, f"measured with as many threads, {self.threads}")
         table = pd.DataFrame({"this": self.rows(), "other": other.rows()}, dtype=object)
-        table["gain"] = [f"{this / that:.2f}×" if that else "∞" for this, that in zip(table.this, table.other, strict=True)]
+        table["gain"] = (table.this.astype(float) / table.other.astype(float)).map("{:.2f}×".format)
         table.loc["accuracy", "gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
         table["remark"] = ""
-        for size in self.latency:
-            a, b = self.latency[size], other.latency[size]
+        for size, a in self.latency.items():
+            b = other.latency[size]
             if abs(a.median - b.median) <= max((a.iqr + b.iqr) / 2, 0.05 * max(a.median, b.median)):
                 table.loc[f"latency_ms, batch {size}", "remark"] = "inside the noise"
         return table
@@ -78,11 +75,8 @@ def example_batch(model: nn.Module, example_input: Tensor | None = None, batch_s
 def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
     """Multiply-accumulates of one example through convolutions and linear layers (`torch.utils.flop_counter`, halved).
 
-    Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32].
-
-    Example:
-        >>> count_macs(nn.Conv2d(3, 8, 3, padding=1))  # 3 * 8 * 9 weights at each of 1,024 places
-        221184
+    Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32], for
+    which `nn.Conv2d(3, 8, 3, padding=1)` has 221,184: its 3 * 8 * 9 weights at each of 1,024 places.
     """
     with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(example_batch(model, example_input))
@@ -95,50 +89,33 @@ def latencies(
     """Time of a forward pass of each network, in evaluation mode, on its device; images are channels last.
 
     Networks take turns, so what slows the machine for a while slows them all alike. `example_input` is as in `count_macs`.
-
-    Example:
-        >>> latencies([model, small], 256)  # doctest: +SKIP
-        [41.20 ms (IQR 0.83), 13.05 ms (IQR 0.41)]
     """
 
     def forward_pass(model: nn.Module) -> Callable[[], Tensor]:
-        batch = example_batch(model, example_input, batch_size)
-        layout = torch.channels_last if batch.ndim == 4 else torch.contiguous_format
-        model, batch = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout), batch.to(memory_format=layout)
-        run = torch.inference_mode()(lambda: model(batch))
-        return autocast(batch.device, precision)(run)
+        model = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
+        batch = example_batch(model, example_input, batch_size).to(memory_format=torch.channels_last)
+        return autocast(batch.device, precision)(torch.inference_mode()(lambda: model(batch)))
 
     return interleaved_timings([forward_pass(model) for model in models], turns)
 
 
 def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:
-    """Time of each call, with as many threads as torch uses; medians and interquartile ranges over the turns.
-
-    In each turn every call is timed once, after a warm-up, for about 20 ms or one run (`torch.utils.benchmark`).
-    """
+    """Time of each call: in each turn every one is timed once, after a warm-up, for about 20 ms or one run."""
     timers = [benchmark.Timer("run()", globals={"run": call}, num_threads=torch.get_num_threads()) for call in calls]
     runs = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
     times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])
-    quartiles = times.quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0).T.tolist()
-    return [Latency(median, high - low, tuple(times[:, k].tolist())) for k, (low, median, high) in enumerate(quartiles)]
+    low, median, high = times.quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0)
+    return [Latency(*numbers) for numbers in zip(median.tolist(), (high - low).tolist(), times.T.tolist(), strict=True)]
 
 
-def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256)) -> Measurement:
-    """Accuracy on `split` (by `evaluate`, in its precision), size and fp32 speed of a model, on the device that it is on.
-
-    `nonzero` counts the parameters that are not zero; masks are no parameters. `example_input` is as in `count_macs`.
-
-    Example:
-        >>> measure(model, data.test).compare(measure(small, data.test))  # doctest: +SKIP
-    """
-    plain, file = make_permanent(copy.deepcopy(up_to_date(model))), io.BytesIO()
+def measure(model: nn.Module, split: Split, batch_sizes: Iterable[int] = (1, 256)) -> Measurement:
+    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for such images, of a model on the device that it is on."""
+    file, example_input = io.BytesIO(), split.images[:1].float()
     torch.save(model.state_dict(), file)
     return Measurement(
         accuracy=evaluate(model, split).accuracy,
-        parameters=sum(p.numel() for p in plain.parameters()),
-        nonzero=sum(int(p.count_nonzero()) for p in plain.parameters()),
-        macs=count_macs(plain, example_input),
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=count_macs(model, example_input),
         file_bytes=file.tell(),
         latency={size: latencies([model], size, example_input)[0] for size in batch_sizes},
-        threads=torch.get_num_threads(),
     )

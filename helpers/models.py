@@ -6,16 +6,15 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, relu
 
 from .data import PUBLIC_WEIGHTS, check, public_weights
 
-# Mean and standard deviation of CIFAR-10's training images per color channel, in 0..1
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images per color channel, in 0..1
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around which the input is carried: relu(x + f(x)). [N, C, H, W] -> [N, C, H, W].
 
-    A trained network still runs when such a block is dropped. With `stride` 2 it halves the resolution and doubles the
-    channels: x is then every second pixel, between channels of zeros (option A). Source: He et al. 2015 (arXiv:1512.03385).
+    With `stride` 2 it halves the resolution and doubles the channels: x is then every second pixel, between channels of zeros
+    (option A). Source: He et al. 2015 (arXiv:1512.03385).
     """
 
     def __init__(self, channels: int, stride: int = 1):
@@ -36,10 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """A convolution to more channels, pooling to half the resolution, then residual blocks `block1`, `block2`, …
-
-    [N, Cin, H, W] -> [N, Cout, H/2, W/2]
-    """
+    """[N, Cin, H, W] -> [N, Cout, H/2, W/2]: a convolution, pooling, then residual blocks `block1`, `block2`, …"""
 
     def __init__(self, channels_in: int, channels_out: int, blocks: int):
         super().__init__()
@@ -51,25 +47,18 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = relu(self.bn(self.pool(self.conv(x))), inplace=True)
-        for name, block in self.named_children():
-            if name.startswith("block"):
-                x = block(x)
+        for block in list(self.children())[3:]:
+            x = block(x)
         return x
 
 
 class CifarNet(nn.Module):
     """A residual network for 32x32 images: float images [N, 3, 32, 32] in 0..1 -> logits [N, 10].
 
-    `conv1`, three stages of 1, 2 and 2 residual blocks (the five that notebook 05 drops) and one linear layer.
-    Images are normalized inside, with buffers. Max pooling after each stage's first convolution and at the end follows
-    the fast CIFAR-10 networks of Page (2018, "How to train your ResNet") and Jordan (2024, arXiv:2404.00498).
-
-    Args:
-        width: factor on all channel counts. 1.0 (the checkpoint): 1.5 M parameters, 98 M MACs; 0.5 (most rows): 0.4 M, 25 M.
-
-    Example:
-        >>> CifarNet(width=0.5)(torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
+    `conv1`, three stages of 1, 2 and 2 residual blocks (the five that notebook 05 drops) and one linear layer. `width` is a
+    factor on all channel counts. 1.0 (the checkpoint): 1.5 M parameters, 98 M MACs; 0.5 (most rows): 0.4 M, 25 M. Images are
+    normalized inside. Max pooling after each stage's first convolution and at the end follows the fast CIFAR-10 networks of
+    Page (2018, "How to train your ResNet") and Jordan (2024, arXiv:2404.00498).
     """
 
     channels = (32, 64, 96, 160)  # at width 1.0: after conv1 and after each stage
@@ -87,7 +76,7 @@ class CifarNet(nn.Module):
         self.stage1 = Stage(c0, c1, blocks=1)
         self.stage2 = Stage(c1, c2, blocks=2)
         self.stage3 = Stage(c2, c3, blocks=2)
-        self.pool = nn.MaxPool2d(4)  # [N, 160, 4, 4] -> [N, 160, 1, 1]
+        self.pool = nn.MaxPool2d(4)
         self.fc = nn.Linear(c3, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -95,8 +84,8 @@ class CifarNet(nn.Module):
         x = relu(self.bn1(self.conv1(x)), inplace=True)  # [N, 32, 32, 32] at width 1.0
         x = self.stage1(x)  # [N, 64, 16, 16]
         x = self.stage2(x)  # [N, 96, 8, 8]
-        x = self.stage3(x)  # [N, 160, 4, 4]
-        return self.fc(self.pool(x).flatten(1))
+        x = self.pool(self.stage3(x))  # [N, 160, 4, 4] -> [N, 160, 1, 1]
+        return self.fc(x.flatten(1))
 
 
 class SimpleNet(nn.Module):
@@ -134,8 +123,8 @@ class WidthPrunedNet(SimpleNet):
 class CifarResNet(nn.Module):
     """A ResNet for CIFAR-10 (He et al. 2015, section 4.2): float images [N, 3, 32, 32] in 0..1 -> logits [N, 10].
 
-    `conv1`, three stages of `blocks` residual blocks with 16, 32 and 64 channels, and one linear layer. Names and normalization
-    are those of the public weights (github.com/akamaster/pytorch_resnet_cifar10).
+    Three stages of `blocks` residual blocks with 16, 32 and 64 channels. Names and normalization are those of the public weights
+    (github.com/akamaster/pytorch_resnet_cifar10).
     """
 
     def __init__(self, blocks: int):
@@ -158,18 +147,15 @@ class CifarResNet(nn.Module):
 
 def resnet20(pretrained: bool = False) -> CifarResNet:
     """ResNet-20: 0.27 M parameters. Its public weights (`make data`) classify 91.7 % of CIFAR-10's test images."""
-    return _resnet(3, PUBLIC_WEIGHTS[0] if pretrained else None)
+    return _with_weights(CifarResNet(3), PUBLIC_WEIGHTS[0]) if pretrained else CifarResNet(3)
 
 
 def resnet56(pretrained: bool = False) -> CifarResNet:
     """ResNet-56: 0.85 M parameters. Its public weights (`make data`) classify 93.4 % of CIFAR-10's test images."""
-    return _resnet(9, PUBLIC_WEIGHTS[1] if pretrained else None)
+    return _with_weights(CifarResNet(9), PUBLIC_WEIGHTS[1]) if pretrained else CifarResNet(9)
 
 
-def _resnet(blocks: int, file: str | None) -> CifarResNet:
-    model = CifarResNet(blocks)
-    if file is not None:
-        state = torch.load(public_weights(file), map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-        model.eval()
-    return model
+def _with_weights(model: CifarResNet, file: str) -> CifarResNet:
+    state = torch.load(public_weights(file), map_location="cpu", weights_only=True)["state_dict"]
+    model.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+    return model.eval()

@@ -42,11 +42,7 @@ STYLES = {  # one look for each method in every figure
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display a figure in the notebook with alt text, and close it. As a PNG of 256 colors, which keeps notebooks light.
-
-    Example:
-        >>> show(image_grid(data.train.images[:10], titles), alt="Ten training images")  # doctest: +SKIP
-    """
+    """Display a figure in the notebook with alt text, and close it. As a PNG of 256 colors, which keeps notebooks light."""
     drawn, small = io.BytesIO(), io.BytesIO()
     fig.savefig(drawn, format="png", bbox_inches="tight")
     plt.close(fig)
@@ -62,36 +58,28 @@ def label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str 
 
 
 def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 10, framed: Sequence[int] = (), **scale) -> Figure:
-    """Images ([3, H, W], or maps [H, W]) in rows of `columns`, each under its title; a frame around those at the places `framed`.
-
-    The scale of maps: `vmin` and `vmax`, as in `imshow`.
-    """
+    """Images [3, H, W] or maps [H, W] (`scale`: `vmin`, `vmax`), each under its title; a frame around those at places `framed`."""
     rows = math.ceil(len(images) / columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.2 * rows), squeeze=False)
-    for ax in axes.flat:
+    for place, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=False, color="C1", linewidth=2.5)
-    for place, image in enumerate(images):
-        ax = axes.flat[place]
+        ax.spines[:].set(visible=place in framed, color="C1", linewidth=2.5)
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
         ax.imshow(image.permute(1, 2, 0) if image.ndim == 3 else image, **scale)
-        ax.set_title(titles[place], fontsize=8.5, pad=3)
-        ax.spines[:].set(visible=place in framed)
+        ax.set_title(title, fontsize=8.5, pad=3)
     return fig
 
 
 def learning_curves(history: History) -> Figure:
     """Training loss, learning rate, and accuracy in training and validation, by epoch."""
-    epochs = range(1, len(history.loss) + 1)
+    epochs = pd.RangeIndex(1, len(history.loss) + 1, name="epoch")
+    accuracies = {"training (augmented images)": history.train_accuracy, "validation": history.val_accuracy}
     fig, (loss, rate, accuracy) = plt.subplots(1, 3, figsize=(10, 3.2))
-    loss.plot(epochs, history.loss, "C0o-", markersize=3)
-    rate.plot(epochs, history.lr, color="0.35", ls=":")
-    accuracy.plot(epochs, history.train_accuracy, "C1s--", markersize=3, label="training (augmented images)")
-    accuracy.plot(epochs, history.val_accuracy, "C0o-", markersize=3, label="validation")
+    pd.Series(history.loss, epochs).plot(ax=loss, style="C0o-", markersize=3, title="training loss (with label smoothing)")
+    pd.Series(history.lr, epochs).plot(ax=rate, style=":", color="0.35", title="learning rate")
+    pd.DataFrame(accuracies, epochs, dtype=float).plot(ax=accuracy, style=["C1s--", "C0o-"], markersize=3, title="accuracy")
     accuracy.yaxis.set_major_formatter(PERCENT)
-    accuracy.legend(loc="lower right")
-    titles = {loss: "training loss (with label smoothing)", rate: "learning rate", accuracy: "accuracy"}
-    for ax, title in titles.items():
-        ax.set(xlabel="epoch", title=title)
+    for ax in fig.axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
 
@@ -141,8 +129,7 @@ def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:
     """Sparsity of each layer as bars, one color for each report; the legend holds its total."""
     shares = {}
     for title, report in reports.items():
-        *layers, _ = report.rows()
-        shares[f"{title}: {report.fraction:.1%} in total"] = {name: share for name, _, _, share in layers}
+        shares[f"{title}: {report.fraction:.1%} in total"] = {name: share for name, _, _, share in report.rows()[:-1]}
     return share_bars(shares, "sparsity")
 
 

@@ -2,22 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from .batches import augmented_batches
-from .data import Dataset, Split, check, check_whole, is_interactive
+from .data import Dataset, Split, check, is_interactive
 from .devices import autocast, eval_mode, on_device, pick_device, to_float
 
 RECIPE = {  # how every network is trained, but for what a call of `train` says otherwise
-    "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1,
+    "momentum": 0.85, "weight_decay": 5e-4, "label_smoothing": 0.1, "shift": 4,  # pixels
     "warmup": 0.2,  # share of the steps in which the learning rate rises; then it falls to zero, both in straight lines
-    "shift": 4,  # pixels by which images are shifted at most, reflected at the border
 }  # fmt: skip
 
 
@@ -36,7 +35,7 @@ def steps_in(data: Dataset, epochs: float, batch_size: int | None = None) -> int
 
 @dataclass
 class History:
-    """What `train` saw: one entry an epoch in each list; `val_accuracy` is None in epochs that were not evaluated."""
+    """What `train` saw: one entry an epoch in each list; `val_accuracy` is None where it did not validate."""
 
     loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
@@ -54,99 +53,64 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`accuracy` on a split in 0..1, `per_class` [10], and `confusion` [10, 10], whose rows are the true classes.
-
-    `predictions` [N] and their `probabilities` [N] are in the split's order.
-    """
+    """What `evaluate` found on a split; the rows of `confusion` are the true classes. Shares and probabilities are in 0..1."""
 
     accuracy: float
-    per_class: Tensor
-    confusion: Tensor
-    predictions: Tensor
-    probabilities: Tensor
+    per_class: Tensor  # [10]
+    confusion: Tensor  # [10, 10]
+    predictions: Tensor  # [N]
+    probabilities: Tensor  # [N]
 
 
 def predict(model: nn.Module, images: Tensor, *, precision: str = "auto") -> Tensor:
-    """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode, on the fastest device.
-
-    `precision` is "auto" (bf16 where it is native), "fp32" or "bf16".
-    """
+    """Logits (float32 [N, 10], on the CPU) of uint8 images [N, 3, 32, 32], in evaluation mode, in a precision of `autocast`."""
     device = pick_device()
     with on_device(model, device), eval_mode(model), torch.inference_mode(), autocast(device, precision):
         return torch.cat([model(to_float(batch, device)).float().cpu() for batch in images.split(500)])
 
 
 def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Evaluation:
-    """Accuracy and confusion of a model on a split, computed by `predict`; modes and weights stay as they are.
-
-    Example:
-        >>> evaluate(model, data.val).accuracy  # doctest: +SKIP
-        0.83
-    """
+    """Accuracy and confusion of a model on a split, computed by `predict`; modes and weights stay as they are."""
     check(len(split) > 0, "split", split, "a split with at least one image")
     logits = predict(model, split.images, precision=precision)
     probabilities, predictions = logits.softmax(1).max(1)
     classes = logits.shape[1]
     confusion = torch.bincount(classes * split.labels + predictions, minlength=classes**2).view(classes, classes)
-    correct = confusion.diagonal()
-    per_class = correct / confusion.sum(1).clamp(min=1)
-    return Evaluation(correct.sum().item() / len(split), per_class, confusion, predictions, probabilities)
+    per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
+    return Evaluation(confusion.trace().item() / len(split), per_class, confusion, predictions, probabilities)
 
 
 def train(
-    model: nn.Module,
-    data: Dataset,
-    *,
-    epochs: float,
-    seed: int = 0,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    cutout: int = 0,
-    shuffle: bool = True,
-    on_step: Callable[[int, torch.optim.Optimizer], None] | None = None,
-    validate: int = 1,
-    precision: str = "auto",
-    progress: bool = True,
+    model, data, epochs, seed=0, batch_size=None, lr=None, cutout=0, on_step=None, validate=True, precision="auto", progress=True
 ) -> History:
-    """Train a model in place by SGD with Nesterov momentum, on the fastest device, by the recipe of `recipe_for`.
+    """Train a model (float images [N, 3, 32, 32] in 0..1 -> logits [N, 10]) on a `Dataset`, in place, by SGD with Nesterov momentum.
 
     Images are shifted, and on CIFAR-10 mirrored (mirrored digits are other signs). The same seed, thread count and machine give
-    bit-identical weights.
+    bit-identical weights. A FloatingPointError says that the loss is no longer finite.
 
     Args:
-        model: takes float images [N, 3, 32, 32] in 0..1, returns logits [N, 10].
         epochs: passes over the training split; fractions are allowed.
-        seed: of data order and augmentation (seed the weights with `seed_everything` before building the model).
-        lr: the peak of the learning rate.
+        seed: of data order and augmentation (seed the weights with `torch.manual_seed` before building the model).
+        batch_size, lr: images a step and the peak of the learning rate; by default those of `recipe_for`.
         cutout: side of a random square set to the mean color, in pixels (DeVries & Taylor 2017, arXiv:1708.04552).
-        shuffle: a new order of the images in every epoch.
         on_step: called with the step number, counted from 0, and the optimizer, before each step's forward pass.
-        validate: evaluate on the validation split after every so many epochs and at the end; False: never.
-        precision: as in `predict`; bf16 is by autocast.
+        validate: evaluate on the validation split after every epoch.
+        precision: as in `autocast`.
         progress: a bar with loss and learning rate, in a terminal or a notebook.
-
-    Raises:
-        ValueError: for an argument out of range, before anything is changed.
-        FloatingPointError: when the loss is no longer finite.
-
-    Example:
-        >>> train(CifarNet(width=0.5), data, epochs=8)  # doctest: +SKIP
-        2,880 steps (8 epochs) in 96 s: validation accuracy 86.9%
     """
-    recipe = recipe_for(data, batch_size, lr, cutout=cutout, shuffle=shuffle, epochs=epochs, seed=seed)
+    recipe = recipe_for(data, batch_size, lr, cutout=cutout, epochs=epochs, seed=seed)
     batch_size, lr = recipe["batch_size"], recipe["lr"]
     check(epochs > 0, "epochs", epochs, "more than 0")
-    check_whole("batch_size", batch_size, 2)
+    check(isinstance(batch_size, int) and batch_size >= 2, "batch_size", batch_size, "a whole number of 2 or more")
     check(lr >= 0, "lr", lr, "0 or more")
     check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device, history = pick_device(), History(recipe=recipe)
     in_precision = autocast(device, precision)
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)
-    augmentation = {name: recipe[name] for name in ("shift", "flip", "cutout", "shuffle")}
+    augmentation = {name: recipe[name] for name in ("shift", "flip", "cutout")}
     peak = recipe["warmup"] * total
 
-    def rate(step: int) -> float:
-        """The learning rate as a share of its peak."""
+    def rate(step: int) -> float:  # the learning rate as a share of its peak
         return min(1.0, (step + 1) / (peak + 1) if step < peak else (total - step) / max(total - peak, 1e-9))
 
     start = time.perf_counter()
@@ -154,7 +118,10 @@ def train(
     bar = tqdm(total=total, desc="training", unit="step", disable=not (progress and is_interactive()), leave=False)
     with bar, on_device(model, device):
         model.to(memory_format=torch.channels_last).train()
-        optimizer = _optimizer(model, lr)
+        weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]  # BatchNorm and biases: no weight decay
+        groups = [{"params": weights, "weight_decay": recipe["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=recipe["momentum"], nesterov=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         for step, (images, labels) in enumerate(augmented_batches(data.train, batch_size, total, seed, device, **augmentation)):
             if on_step is not None:
@@ -178,53 +145,23 @@ def train(
                 history.loss.append(losses.item() / seen)
                 history.train_accuracy.append(correct.item() / seen)
                 history.lr.append(lr * rate(step))
-                due = validate and (step + 1 == total or len(history.loss) % validate == 0)
-                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if due else None)
+                history.val_accuracy.append(evaluate(model, data.val, precision=precision).accuracy if validate else None)
                 losses, correct, seen = losses.zero_(), correct.zero_(), 0
     history.steps, history.seconds = total, time.perf_counter() - start
     return history
 
 
-def _optimizer(model: nn.Module, lr: float) -> torch.optim.SGD:
-    """Weight decay on weights of two dimensions or more; BatchNorm and biases have none."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": RECIPE["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=lr, momentum=RECIPE["momentum"], nesterov=True)
-
-
-def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: bool = False) -> int:
-    """Measure the running statistics of every BatchNorm anew, from training images, in place; returns how many there are.
+def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: bool = False) -> None:
+    """Measure the running statistics of every BatchNorm anew, from training images, in place.
 
     Pruned weights change what each layer passes on, but BatchNorm still normalizes with the mean and variance of the dense
-    network. The new statistics are plain averages over `batches` batches of 500 images, in fp32; weights and modes stay as
-    they are. Run it between pruning and any verdict. Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
-
-    Args:
-        augment: shift and mirror the images as `train` does. Default: plain images, as `evaluate` sees them.
-
-    Example:
-        >>> recalibrate(model, data)  # doctest: +SKIP
-        14
+    network. The new statistics are plain averages over `batches` batches of 500 images, in fp32, plain ones as in `evaluate` or
+    (`augment`) shifted and mirrored as in `train`; weights and modes stay as they are. Run it between pruning and any verdict.
+    Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
     """
-    check_whole("batches", batches, 1)
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    if not norms:
-        print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
-        return 0
-    device, momenta = pick_device(), {norm: norm.momentum for norm in norms}
-    few = data.train.subset(500 * batches)
+    check(isinstance(batches, int) and batches >= 1, "batches", batches, "a whole number of 1 or more")
+    device, few = pick_device(), data.train.subset(500 * batches)
     shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)
     images = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, shuffle=False)
-    with on_device(model, device), eval_mode(model), torch.no_grad():
-        for norm in norms:
-            norm.train()
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-        try:
-            for batch, _ in images:
-                model(batch)
-        finally:
-            for norm, momentum in momenta.items():
-                norm.momentum = momentum
-    return len(norms)
+    with on_device(model, device), eval_mode(model):
+        update_bn(images, model)

@@ -235,9 +235,9 @@ def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_saved(tmp_path):
-    for facts in ({"note": [1]}, {"note": torch.tensor(0.5)}, {"note": np.float64(0.5)}, {"kind": "masked"}, {"sparsity": 0.0}):
-        with pytest.raises(ValueError, match=f"{next(iter(facts))}=.*: must be text, a number, .* other than kind, architecture"):
-            h.save_network(h.CifarNet(0.1), tmp_path / "net.pth", **facts)
+    for value in ([1], torch.tensor(0.5), np.float64(0.5)):
+        with pytest.raises(ValueError, match="note=.*: must be text, a plain number"):
+            h.save_network(h.CifarNet(0.1), tmp_path / "net.pth", note=value)
     assert not os.listdir(tmp_path)
 
 
@@ -279,7 +279,7 @@ def test_pretrained_on_digits(digits):
 
 
 def test_the_shipped_checkpoint_says_what_it_is():
-    model = h.load_cifar_net()
+    model = h.load_network()
     assert model.width == 1.0
     assert {"dataset", "seed", "epochs", "lr", "device", "test_accuracy", "val_accuracy"} <= model.facts.keys()
     assert model.facts["dataset"] == "CIFAR-10" and model.facts["test_accuracy"] >= 0.915

@@ -10,7 +10,7 @@ from experiments import grids, runs
 from experiments.__main__ import default_out
 from experiments.grids import GRIDS, RATES
 from experiments.runner import COLUMNS, run_one
-from helpers import CifarNet, DepthPrunedNet, SimpleNet, count_macs, load_dataset, prunable_layers, seed_everything
+from helpers import CifarNet, DepthPrunedNet, SimpleNet, count_macs, load_dataset, prunable_layers
 from helpers.masks import masks_of
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "batch_size": 64, "lr": 0.05}
@@ -154,7 +154,7 @@ def test_deploy_finds_the_networks_of_the_other_grids():
 @pytest.mark.parametrize(("method", "scope"), [("random_unstructured", "layer"), ("random", "global"), ("random", "layer")])
 def test_random_masks_of_a_seed_know_nothing_of_its_weights(method, scope):
     """Weights and masks drawn from one stream of numbers would match perfectly: such a mask is no control."""
-    seed_everything(3)
+    torch.manual_seed(3)
     model = CifarNet(0.25)
     layers = prunable_layers(model).values()
     initial = torch.cat([layer.weight.detach().flatten() for layer in layers])

@@ -50,19 +50,18 @@ def test_measure_counts_what_runs(digits, state_of, same_state):
     assert same_state(before, state_of(model))
     plain = make_permanent(model)
     assert result.parameters == sum(p.numel() for p in plain.parameters()) and result.file_bytes == file.tell()
-    assert result.nonzero == sum(int((p != 0).sum()) for p in plain.parameters())
-    assert result.macs == count_macs(plain) and 0 <= result.accuracy <= 1 and result.threads == torch.get_num_threads()
+    assert result.macs == count_macs(plain) and 0 <= result.accuracy <= 1
     assert set(result.latency) == {1, 4} and all(latency.median > 0 and latency.iqr >= 0 for latency in result.latency.values())
 
 
 def made(median, iqr, **changes):
-    values = {"accuracy": 0.9, "parameters": 1000, "nonzero": 500, "macs": 10**6, "file_bytes": 4000, "threads": 2}
-    return Measurement(**values | changes, latency={1: Latency(median, iqr)})
+    values = {"accuracy": 0.9, "parameters": 1000, "macs": 10**6, "file_bytes": 4000}
+    return Measurement(**values | changes, latency={1: Latency(median, iqr, [])})
 
 
 def test_compare_by_hand():
     table = made(10.0, 0.5).compare(made(5.0, 0.5, accuracy=0.885, parameters=250, macs=250_000))
-    assert table.gain["parameters"] == "4.00×" and table.gain["macs"] == "4.00×" and table.gain["nonzero"] == "1.00×"
+    assert table.gain["parameters"] == "4.00×" and table.gain["macs"] == "4.00×" and table.gain["file_bytes"] == "1.00×"
     assert table.gain["accuracy"] == "-1.5 points" and table.gain["latency_ms, batch 1"] == "2.00×"
     assert set(table.remark) == {""} and table.this["parameters"] == 1000 and list(table) == ["this", "other", "gain", "remark"]
 
@@ -72,11 +71,6 @@ def test_a_difference_inside_the_noise_says_so(median, iqr, noise):
     """Overlapping ranges, or less than the 5 % by which two measurements drift."""
     table = made(10.0, iqr).compare(made(median, iqr))
     assert (table.remark["latency_ms, batch 1"] == "inside the noise") == noise and table.remark["macs"] == ""
-
-
-def test_only_like_is_compared():
-    with pytest.raises(ValueError, match=r"other=.*: must be measured with as many threads, 2"):
-        made(10.0, 1.0).compare(made(5.0, 1.0, threads=1))
 
 
 def test_timings_are_interleaved(monkeypatch):
@@ -94,15 +88,15 @@ def test_timings_are_interleaved(monkeypatch):
     one, two = metrics.interleaved_timings(["a", "b"], turns=3)
     assert order == ["a", "b"] * 4  # once to warm up, then three turns
     assert one.median == pytest.approx(5) and two.median == pytest.approx(6) and one.iqr == pytest.approx(2)
-    assert two.times == pytest.approx((4, 6, 8))
+    assert two.times == pytest.approx([4, 6, 8])
 
 
 def test_latencies_of_networks():
     results = latencies([CifarNet(0.1), CifarNet(0.2)], 2, turns=2)
     assert len(results) == 2 and all(entry.median > 0 and len(entry.times) == 2 for entry in results)
-    sizes, model = [], Tokens()
+    sizes, model = [], nn.Conv2d(1, 8, 3)
     model.register_forward_pre_hook(lambda module, inputs: sizes.append(inputs[0].shape))
-    assert latencies([model], 5, TOKENS, turns=2)[0].median > 0 and set(sizes) == {(5, 7)}
+    assert latencies([model], 5, torch.rand(1, 1, 10, 20), turns=2)[0].median > 0 and set(sizes) == {(5, 1, 10, 20)}
     with pytest.raises(ValueError, match="precision='fp8': must be"):
         latencies([CifarNet(0.1)], precision="fp8")
 

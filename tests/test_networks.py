@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments import networks
-from helpers import CheckpointError, CifarNet, load_cifar_net
+from helpers import CheckpointError, CifarNet, load_network
 
 ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame(columns=["width", "seed", "test_accuracy"])
 
@@ -18,7 +18,7 @@ def test_each_network_has_a_row_and_each_row_a_network():
 
 @pytest.mark.parametrize("row", ROWS.to_dict("records"), ids=lambda row: f"width{row['width']:g}-seed{row['seed']}")
 def test_the_network_is_that_of_its_row(row):
-    model = load_cifar_net(networks.path_of(row["width"], row["seed"]))
+    model = load_network(networks.path_of(row["width"], row["seed"]))
     assert (model.width, model.facts["seed"], model.facts["epochs"]) == (row["width"], row["seed"], row["epochs"])
     assert networks.fingerprint(model) == row["fingerprint"]
     assert model.facts["test_accuracy"] == row["test_accuracy"] and row["dataset"] == "CIFAR-10"

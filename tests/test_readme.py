@@ -12,7 +12,7 @@ from experiments.benchmarks.pruned_speed import speed_ups
 from experiments.grids import GRIDS
 from experiments.stats import mean_ci, paired_difference
 from experiments.tables import time_shares
-from helpers import CifarNet, count_macs, load_cifar_net, read_results
+from helpers import CifarNet, count_macs, load_network, read_results
 from helpers.data import REPOSITORY
 
 PATHS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
@@ -24,7 +24,7 @@ TEXT = (DOCUMENTS["README.md"] + DOCUMENTS["CONTRIBUTING.md"]).replace("\n", " "
 
 
 def training():
-    yield "**{test_accuracy:.1%}** test accuracy after {epochs} epochs".format_map(load_cifar_net().facts)
+    yield "**{test_accuracy:.1%}** test accuracy after {epochs} epochs".format_map(load_network().facts)
     speed = read_results("train_speed")
     usual = speed[speed.method == "usual loop"].iloc[0]
     ours = speed[speed.method == "helpers.train"].groupby(["precision", "width"]).median(numeric_only=True)

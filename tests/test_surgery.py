@@ -28,7 +28,7 @@ from helpers import (
     count_macs,
     drop_blocks,
     evaluate,
-    load_cifar_net,
+    load_network,
     predict,
     prune_channels,
     prune_globally,
@@ -183,7 +183,7 @@ def test_single_weights_and_channels_together(weights, channels, seed):
 
 @pytest.mark.parametrize("amount", [0.25, 0.5, 0.75])
 def test_the_checkpoint_on_a_thousand_images(amount):
-    model, images = load_cifar_net(), torch.randint(256, (1000, 3, 32, 32), dtype=torch.uint8)
+    model, images = load_network(), torch.randint(256, (1000, 3, 32, 32), dtype=torch.uint8)
     prune_channels(model, amount)
     small = shrink(model)
     assert_same(*(predict(network, images, precision="fp32") for network in (model, small)))

@@ -16,7 +16,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToPILImage, ToTensor
 
 from experiments.device import describe_device
-from helpers import CifarNet, count_macs, evaluate, load_dataset, output_path, seed_everything, train
+from helpers import CifarNet, count_macs, evaluate, load_dataset, output_path, train
 from helpers.data import replacing
 from helpers.devices import pick_device, pick_precision
 from helpers.models import CIFAR10_MEAN, CIFAR10_STD
@@ -54,7 +54,7 @@ def usual_loop(data):
 
     Returns validation accuracy, images and seconds of training alone.
     """
-    seed_everything(0)
+    torch.manual_seed(0)
     model, device = CifarNet(0.5), pick_device()
     model.to(device)
     transform = Compose([RandomCrop(32, padding=4), RandomHorizontalFlip(), ToTensor(), Normalize(CIFAR10_MEAN, CIFAR10_STD)])
@@ -82,7 +82,7 @@ def usual_loop(data):
 
 def our_loop(data, width, epochs, seed, precision):
     """`helpers.train` with its whole schedule; validation accuracy, images and seconds of training alone."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     model = CifarNet(width)
     history = train(model, data, epochs=epochs, seed=seed, precision=precision, validate=False)
     return evaluate(model, data.val).accuracy, history.steps * history.recipe["batch_size"], history.seconds
