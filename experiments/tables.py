@@ -259,7 +259,7 @@ def earlier_end(rows: pd.DataFrame) -> pd.DataFrame:
     instant = by_seed(rows[rows.schedule == "one_shot"])
     table, last = {}, {}
     for name, schedule in (("equal", equal_steps), ("cubic", cubic)):
-        arm = rows[rows.schedule == schedule(0.9, 8).name]
+        arm = rows[rows.schedule == f"{schedule.__name__}_8"]
         early, late = by_seed(arm[arm.until == 0.3]), by_seed(arm[arm.until == 0.6])
         table[f"{name}: end at 30 % minus instant"] = _in_points(gaps(early, instant))
         table[f"{name}: end at 30 % minus end at 60 %"] = _in_points(gaps(early, late))
