@@ -92,8 +92,9 @@ def latencies(
     """
 
     def forward_pass(model: nn.Module) -> Callable[[], Tensor]:
-        model = copy.deepcopy(up_to_date(model)).eval().to(memory_format=torch.channels_last)
-        batch = example_batch(model, example_input, batch_size).to(memory_format=torch.channels_last)
+        batch = example_batch(model, example_input, batch_size)
+        layout = torch.channels_last if batch.ndim == 4 else torch.contiguous_format
+        model, batch = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout), batch.to(memory_format=layout)
         return autocast(batch.device, precision)(torch.inference_mode()(lambda: model(batch)))
 
     return interleaved_timings([forward_pass(model) for model in models], turns)
@@ -108,9 +109,9 @@ def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -
     return [Latency(*numbers) for numbers in zip(median.tolist(), (high - low).tolist(), times.T.tolist(), strict=True)]
 
 
-def measure(model: nn.Module, split: Split, batch_sizes: Iterable[int] = (1, 256)) -> Measurement:
-    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for such images, of a model on the device that it is on."""
-    file, example_input = io.BytesIO(), split.images[:1].float()
+def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256)) -> Measurement:
+    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for images such as `example_input` (default: those of `split`)."""
+    file, example_input = io.BytesIO(), split.images[:1].float() if example_input is None else example_input
     torch.save(model.state_dict(), file)
     return Measurement(
         accuracy=evaluate(model, split).accuracy,

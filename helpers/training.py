@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import update_bn
 from tqdm.auto import tqdm
 
 from .batches import augmented_batches
@@ -159,9 +158,20 @@ def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: 
     (`augment`) shifted and mirrored as in `train`; weights and modes stay as they are. Run it between pruning and any verdict.
     Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
     """
-    check(isinstance(batches, int) and batches >= 1, "batches", batches, "a whole number of 1 or more")
-    device, few = pick_device(), data.train.subset(500 * batches)
+    check(batches >= 1, "batches", batches, "1 or more")
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms:
+        print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
+    device, few, momenta = pick_device(), data.train.subset(500 * batches), [norm.momentum for norm in norms]
     shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)
     images = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, shuffle=False)
-    with on_device(model, device), eval_mode(model):
-        update_bn(images, model)
+    with on_device(model, device), eval_mode(model), torch.no_grad():
+        for norm in norms:
+            norm.train().reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+        try:
+            for batch, _ in images if norms else ():
+                model(batch)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
