@@ -258,5 +258,21 @@ def test_recalibrate_rescues_a_pruned_network(digits):
 
 
 def test_recalibrate_refuses_what_is_no_number_of_batches(digits):
-    with pytest.raises(ValueError, match="batches=0: must be a whole number of 1 or more"):
+    with pytest.raises(ValueError, match="batches=0: must be 1 or more"):
         recalibrate(fresh(), digits, batches=0)
+
+
+def test_recalibrate_says_where_there_is_nothing_to_measure(digits, capsys):
+    recalibrate(SimpleNet(), digits)
+    assert "no BatchNorm" in capsys.readouterr().out
+
+
+def test_recalibrate_leaves_dropout_off(digits):
+    """With dropout on, the second BatchNorm would see other values."""
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.9), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)]
+    with_dropout = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    without = copy.deepcopy(with_dropout)
+    without[2] = nn.Identity()
+    for model in (with_dropout, without):
+        recalibrate(model, digits, batches=1)
+    assert torch.equal(with_dropout[4].running_var, without[4].running_var)
