@@ -1,152 +1,284 @@
-"""The numbers of the README and of CONTRIBUTING come from rows, and the commands that documents name exist."""
+"""The numbers of the documents come from rows, and the commands that documents name exist."""
 
 import importlib.util
 import re
 
 import pandas as pd
 import pytest
-from statsmodels.stats.multitest import multipletests
 
 import tasks
-from experiments.benchmarks.pruned_speed import speed_ups
+from experiments.benchmarks.pruned_speed import WHOLE, speed_ups
 from experiments.grids import GRIDS
 from experiments.stats import mean_ci, paired_difference
-from experiments.tables import time_shares
+from experiments.tables import DEPTH, SHAPE, TARGETS, WIDTH, advise, by_seed, difference_and_equivalence, on_gpu, time_shares
 from helpers import CifarNet, count_macs, load_network, read_results
 from helpers.data import REPOSITORY
 
 PATHS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
-LEVELS = (0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # of the rows of gradual_vs_instant
 DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
-TEXT = (DOCUMENTS["README.md"] + DOCUMENTS["CONTRIBUTING.md"]).replace("\n", " ")
 
-# Each function works a few claims out again from the rows: numbers, with as many words as tell them apart.
-
-
-def training():
-    yield "**{test_accuracy:.1%}** test accuracy after {epochs} epochs".format_map(load_network().facts)
-    speed = read_results("train_speed")
-    usual = speed[speed.method == "usual loop"].iloc[0]
-    ours = speed[speed.method == "helpers.train"].groupby(["precision", "width"]).median(numeric_only=True)
-    products = speed[speed.method == "matrix product"].groupby("precision").flops_per_second.median()
-    yield f"{usual.seconds:.0f} s (medians of two seeds)"
-    for precision in ("bf16", "fp32"):
-        half = ours.loc[precision, 0.5]
-        yield f"**{usual.seconds / half.seconds:.1f} times** as fast in {precision}"
-        yield f"({half.images_per_second / usual.images_per_second:.1f} times the images a second)"
-        shares = 6 * ours.images_per_second[precision] / products[precision]
-        wide, narrow = (shares[width] * count_macs(CifarNet(width)) for width in (1.0, 0.5))
-        yield f"{precision}: **{wide:.0%}** at width 1.0, {narrow:.0%} at half width"
-    jobs = read_results("sweep_speed").groupby("jobs")[["runs_per_hour", "overhead"]].median()
-    ratio = jobs.runs_per_hour[2] / jobs.runs_per_hour[1]
-    yield f"**{ratio:.2f} times** the runs per hour of one; the runner itself takes {jobs.overhead[1]:.2%}"
+# Each function below works a few claims of one document out again from the rows: numbers, with as many words as tell them apart,
+# or whole lines of tables.
 
 
-def speed_of_cut_networks():
-    rows = read_results("pruned_speed")
-    macs = rows.groupby("network").macs.first()
-    fewer = macs["dense"] / macs["half the channels"]
-    by = speed_ups(rows).groupby(["precision", "batch_size", "threads"])
-    share = by.median() / fewer
-    yield f"fp32: {share['fp32', 256, 1]:.2f} on 1 thread, {share['fp32', 256, 2]:.2f} on 2"
-    for precision, size in (("bf16", 256), ("fp32", 1), ("bf16", 1)):
-        yield f"{precision}: {share[precision, size, 1]:.2f} and {share[precision, size, 2]:.2f}"
-    low, high = by.min()["fp32", 256], by.max()["fp32", 256]
-    yield f"{fewer:.1f} times fewer MACs: **{low[1]:.1f} to {high[1]:.1f} times** faster on 1 thread"
-    yield f"**{low[2]:.1f} to {high[2]:.1f} times** on 2"
+def points(gap):
+    """Points of accuracy with half of their 95 % interval."""
+    return f"{round(100 * gap.mean, 1) + 0.0:+.1f} ± {100 * gap.margin:.1f}"
 
 
-def which_weights_and_where():
+def cell(runs, reference):
+    """A mean accuracy, and in brackets its paired difference from the reference."""
+    return f"{runs.mean():.1%} ({points(paired_difference(runs.dropna(), reference.dropna()))})"
+
+
+def line(*cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def protocol(rows):
+    """Seeds, epochs, steps and rate, which all rows share."""
+    ((epochs, steps, size, rate),) = rows[["epochs", "steps", "batch_size", "lr"]].drop_duplicates().to_numpy()
+    return f"{rows.seed.nunique()} seeds, {epochs:g} epochs ({steps:,.0f} steps of {size:g} images), peak rate {rate:g}"
+
+
+def first_picture():
     rows = read_results("sparsity_curve")
     curve = rows.groupby(["method", "target_sparsity"])[["test_accuracy_before", "test_accuracy"]].mean()
     magnitude, chance = curve.loc["magnitude", 0.9], curve.loc["random", 0.9]
     yield f"{magnitude.test_accuracy_before:.1%} of the test images"
-    yield f"{chance.test_accuracy_before:.1%} when as many go at random"
-    yield f"that {magnitude.test_accuracy:.1%} and {chance.test_accuracy:.1%}"
-    yield f"the dense network, trained as long, has {curve.test_accuracy['dense'].mean():.1%} (means"
+    yield f"{chance.test_accuracy_before:.1%} when the same number is removed at random"
+    yield f"to {magnitude.test_accuracy:.1%} and {chance.test_accuracy:.1%}"
+    yield f"the dense network, trained as long, has {curve.test_accuracy['dense'].mean():.1%}"
+
+
+def takeaways():
+    rows = read_results("criteria").query("steps > 0 and target_sparsity in (0, 0.95)")
+    ends = rows.groupby(["scope", "method"]).test_accuracy.mean()
+    best, taylor, random, dense = (ends["global", name] for name in ("magnitude", "taylor", "random", "dense"))
+    yield f"magnitude leaves {best:.1%}, Taylor scores {taylor:.1%}, random choice {random:.1%} (dense: {dense:.1%})"
+    yield f"one global threshold leaves {best:.1%}, the same share from each layer {ends['layer', 'magnitude']:.1%}"
+    kinds = read_results("deploy").groupby("network").mean(numeric_only=True)
+    masked, half = kinds.loc["half width, 90% masked"], kinds.loc["half width"]
+    time = masked.time_share_1 / half.time_share_1
+    yield f"takes {time:.0%} of its dense time, and falls from {half.test_accuracy:.1%} to {masked.test_accuracy:.1%}"
+    rows = read_results("depth_width").query("width == 1 and blocks in (0, 2)").fillna({"dropped": "", "share": 1.0})
+    means = rows.join(time_shares(read_results("depth_width_speed")), on=SHAPE).groupby("method").mean(numeric_only=True)
+    depth, width = means.loc[DEPTH], means.loc[WIDTH]
+    yield f"takes {depth.time:.0%} of the time at {depth.test_accuracy:.1%} accuracy"
+    yield f"takes {width.time:.0%} at {width.test_accuracy:.1%} (dense: {means.test_accuracy['dense']:.1%})"
+    arms = schedules(read_results("gradual_vs_instant"))
+    equal, cubic = (100 * (arms[name] - arms["one_shot"])[0.98].mean() for name in ("equal_steps_8", "cubic_8"))
+    yield f"equal portions end {-equal:.1f} points lower and cubic ones {cubic:.1f} points higher"
+    shares = kinds / kinds.loc["dense"]
+    quick, small = shares.loc["dense, int8"], shares.loc["without 2 blocks, int8"]
+    lost = 100 * (kinds.test_accuracy["dense"] - kinds.test_accuracy)
+    yield f"{quick.time_share_1:.0%} of the time for one image and {quick.zipped_bytes:.0%} of the bytes ({lost['dense, int8']:.1f}"
+    yield f"{small.time_share_1:.0%} and {small.zipped_bytes:.0%} ({lost['without 2 blocks, int8']:.1f} lost)"
+
+
+def training_speed():
+    yield "**{test_accuracy:.1%}** test accuracy after {epochs} epochs".format_map(load_network().facts)
+    speed = read_results("train_speed")
+    usual = speed[speed.method == "usual loop"].median(numeric_only=True)
+    ours = speed[speed.method == "helpers.train"].groupby(["precision", "width"]).median(numeric_only=True)
+    products = speed[speed.method == "matrix product"].groupby("precision").flops_per_second.median()
+    yield line("the usual loop, fp32", f"{usual.seconds:.0f} s", "1", "1", "", "")
+    for precision in ("fp32", "bf16"):
+        half = ours.loc[precision, 0.5]
+        ratios = (usual.seconds / half.seconds, half.images_per_second / usual.images_per_second)
+        flops = 6 * ours.images_per_second[precision] / products[precision]
+        shares = [f"{flops[width] * count_macs(CifarNet(width)):.0%}" for width in (0.5, 1.0)]
+        yield line(f"`helpers.train`, {precision}", f"{half.seconds:.0f} s", *map("{:.1f}".format, ratios), *shares)
+    images = speed[speed.width == 0.5].groupby("method").images.median()
+    yield f"after {images['helpers.train']:,.0f} images, the usual loop after {images['usual loop']:,.0f}"
+    jobs = read_results("sweep_speed").groupby("jobs")[["runs_per_hour", "overhead"]].median()
+    yield f"{jobs.runs_per_hour[2] / jobs.runs_per_hour[1]:.2f} times the runs per hour of one"
+    yield f"takes {jobs.overhead[1]:.2%} of a run"
+
+
+def criteria():
     rows = read_results("criteria")
-    end = rows[(rows.steps > 0) & rows.target_sparsity.isin((0, 0.95))].groupby(["scope", "method"]).test_accuracy.mean()
-    best, taylor, gradient, random = (end["global", name] for name in ("magnitude", "taylor", "gradient", "random"))
-    yield f"{best:.1%} by magnitude, {taylor:.1%} by Taylor scores, {gradient:.1%} by gradients alone, {random:.1%} at random"
-    yield f"same share from each layer leaves {end['layer', 'magnitude']:.1%}, one ranking {best:.1%}"
-    yield f"the dense network, trained as long, has {end['global', 'dense']:.1%} |"
-    scan = read_results("sensitivity")
-    alone = scan[scan.target_sparsity == 0.9].groupby("layer").accuracy_before.mean()
-    inside = alone.index.str.contains("block")
-    yield f"accuracy is {alone[~inside].drop('fc').mean():.1%} on average"
-    yield f"inside a residual block, {alone[inside].mean():.1%}"
-    yield f"({alone['fc']:.1%}; before fine-tuning)"
+    tuned = rows[rows.steps > 0]
+    yield protocol(tuned)
+    accuracy = tuned.pivot(index="seed", columns=["scope", "method", "target_sparsity"], values="test_accuracy")
+    accuracy = accuracy.sort_index(axis=1)
+    best = accuracy["global", "magnitude"]
+    yield line("magnitude, global", *(f"{best[level].mean():.1%}" for level in best))
+    arms = {
+        "Taylor, global": ("global", "taylor"),
+        "gradient, global": ("global", "gradient"),
+        "random choice, global": ("global", "random"),
+        "both tails, global": ("global", "percentile"),
+        "magnitude, 1 % of each layer kept": ("global, 1 % kept", "magnitude"),
+        "magnitude, shares from a sensitivity scan": ("sensitivity", "magnitude"),
+        "magnitude, layer by layer": ("layer", "magnitude"),
+        "random choice, layer by layer": ("layer", "random"),
+        "whole filters by norm, layer by layer": ("layer", "filters_l1"),
+    }
+    for name, arm in arms.items():
+        yield line(name, *(cell(accuracy[arm][level], best[level]) for level in best))
+    yield f"the dense network, trained as long, has {accuracy['global', 'dense'].stack().mean():.1%}"
+    seconds = rows.groupby("method").prune_seconds.median()
+    yield f"{seconds['gradient']:.1f} s instead of {seconds['magnitude']:.2f} s"
+    corrected = read_results("constant_channels").query("method == 'gradient'").mean(numeric_only=True)
+    yield f"raises it from {corrected.test_accuracy:.1%} to {corrected.test_accuracy_corrected:.1%}"
+
+
+def sensitivity():
+    alone = read_results("sensitivity").groupby(["layer", "target_sparsity"]).accuracy_before.mean().unstack()
+    layers = ["conv1", "stage1.conv", "stage2.conv", "stage3.conv"]
+    table = alone.loc[[*layers, "fc"]]
+    table.loc["the ten layers inside residual blocks, mean"] = alone[alone.index.str.contains("block")].mean()
+    table.loc["these four, mean"] = alone.loc[layers].mean()
+    for layer, accuracies in table.iterrows():
+        yield line(layer.join("``") if layer in alone.index else layer, *map("{:.1%}".format, accuracies))
+
+
+def builtin_methods():
+    accuracy = read_results("builtin_methods").groupby(["method", "target_sparsity"]).accuracy_before.mean().unstack()
+    for method, accuracies in accuracy.iterrows():
+        yield line(f"`{method}`", *map("{:.1%}".format, accuracies))
 
 
 def depth_and_width():
-    rows = read_results("depth_width")
-    two, half = rows[rows.blocks == 2].fillna({"share": 1.0}), rows[rows.share == 0.5]
-    gpu = read_results("depth_width_speed_gpu").query("precision == 'fp32'")
-    time = []
-    for times, size in ((read_results("depth_width_speed"), 1), (read_results("depth_width_speed"), 256), (gpu, 4096)):
-        shares = time_shares(times, size)
-        time.append(two.join(shares, on=shares.index.names).groupby("method").time.mean())
-    one, many, gpu = ((of["depth"], of["width, equal MACs"]) for of in time)
-    yield f"residual blocks **{one[0]:.0%}** of the dense network's time"
-    yield f"as many MACs **{one[1]:.0%}**"
-    assert abs(many[0] - many[1]) < 0.005
-    yield f"for 256 images both take {many[0]:.0%}"
-    yield f"4,096 images) they take {gpu[0]:.0%} and {gpu[1]:.0%}"
-    accuracy = two.pivot(index="seed", columns="method", values="test_accuracy")
-    gap = paired_difference(accuracy["width, equal MACs"], accuracy["depth"])
-    yield f"{gap.in_points()} points of test accuracy (three seeds)"
-    accuracy = half.pivot(index="seed", columns="method", values="test_accuracy")
-    kept, new = accuracy["width, uniform"], accuracy["from scratch"].dropna()
-    yield f"**{kept.mean():.1%}** with the weights that were kept, **{new.mean():.1%}** with new ones"
-    yield f"on the three seeds that have both, {paired_difference(new, kept).in_points()} points"
-    assert len(new) == 3
+    rows = read_results("depth_width").query("width == 1").fillna({"dropped": "", "share": 1.0})
+    yield protocol(rows)
+    cpu, gpu = read_results("depth_width_speed"), read_results("depth_width_speed_gpu").query("precision == 'fp32'")
+    places = {"cpu_1": (cpu, 1), "cpu_256": (cpu, 256), "gpu_1": (gpu, 1), "gpu_4096": (gpu, 4096)}
+    for place, (times, size) in places.items():
+        rows = rows.join(time_shares(times, size).add_prefix(f"{place}_"), on=SHAPE)
+    dense = rows[rows.method == "dense"].set_index("seed").test_accuracy
+    yield line("dense", "100%", *["100%"] * 4, f"{dense.mean():.1%}")
+    for (method, k), runs in rows[rows.blocks > 0].groupby(["method", "blocks"]):
+        name = f"{k} block{'s' if k > 1 else ''}"
+        mean = runs.mean(numeric_only=True)
+        costs = [f"{mean[f'{p}_time']:.0%} ({mean[f'{p}_low']:.0%} to {mean[f'{p}_high']:.0%})" for p in places]
+        name = f"without {name}" if method == DEPTH else f"narrower, MACs as without {name}"
+        yield line(name, f"{mean.macs / mean.dense_macs:.0%}", *costs, cell(runs.set_index("seed").test_accuracy, dense))
+    accuracy = rows[rows.blocks == 2].pivot(index="seed", columns="method", values="test_accuracy")
+    yield f"width minus depth is {points(paired_difference(accuracy[WIDTH], accuracy[DEPTH]))} points"
 
 
-def in_steps_or_at_once():
-    def minus_instant(rows):
-        """Differences by schedule and sparsity, where the last pruning comes at 60 % of the steps."""
-        rows = rows[rows.variant.isna() & (rows.until == 0.6) & (rows.method != "dense")]
-        by = rows.pivot(index="seed", columns=["schedule", "target_sparsity"], values="test_accuracy")
-        return {key: paired_difference(by[key], by["one_shot", key[1]]) for key in by if key[0] != "one_shot"}
+def speed_of_half_the_channels():
+    rows = read_results("pruned_speed")
+    macs = rows.groupby("network").macs.first()
+    fewer = macs["dense"] / macs["half the channels"]
+    yield f"{fewer:.1f} times fewer MACs"
+    by = speed_ups(rows).groupby(["precision", "batch_size", "threads"]).agg(["median", "min", "max"])
+    for precision in ("fp32", "bf16"):
+        for size in (256, 1):
+            cells = []
+            for threads in (1, 2):
+                middle, low, high = by.loc[precision, size, threads]
+                cells += [f"{middle:.1f} ({low:.1f} to {high:.1f})", f"{middle / fewer:.2f}"]
+            yield line(precision, str(size), *cells)
+    parts = rows[rows.part != WHOLE].groupby(["batch_size", "threads", "part", "network"]).median_ms.median().unstack()
+    gain = parts["dense"] / parts["half the channels"]
+    yield f"{gain[1, 1, 'convolution']:.1f} times faster on 1 thread and {gain[1, 2, 'convolution']:.1f} times on 2"
 
-    gap, wide = (minus_instant(read_results(name)) for name in ("gradual_vs_instant", "gradual_vs_instant_wide"))
-    assert {difference.n for difference in (gap | wide).values()} == {10} and "10 seeds. Up to 80 % no difference" in TEXT
-    tested = multipletests([gap["equal_steps_8", level].p for level in LEVELS], method="holm")[1]
-    assert [p > 0.05 for p in tested] == [level <= 0.8 for level in LEVELS]
+
+def schedules(rows, late=0.6):
+    """Accuracy of each schedule, a row a seed and a column a sparsity; without variants, last pruning at the share `late`."""
+    rows = rows[rows.variant.isna() & (rows.until == late) & (rows.method != "dense")]
+    return {schedule: by_seed(runs) for schedule, runs in rows.groupby("schedule")}
+
+
+def gradual_or_instant():
+    rows, checks = read_results("gradual_vs_instant"), read_results("gradual_checks")
+    cases = {
+        "half width": rows,
+        "width 1.0": read_results("gradual_vs_instant_wide"),
+        "twice the rate": checks[checks.epochs == 3],
+        "four times the epochs": checks[checks.epochs == 12],
+    }
+    for case, some in cases.items():
+        yield protocol(some[some.variant.isna() & (some.method != "dense")])
+        arms = schedules(some)
+        instant, equal, cubic = arms["one_shot"], arms["equal_steps_8"], arms["cubic_8"]
+        for level in instant if some is rows else (0.9, 0.95, 0.98):
+            cells = (f"{instant[level].mean():.1%}", cell(equal[level], instant[level]), cell(cubic[level], instant[level]))
+            yield line(*([] if some is rows else [case]), f"{level:.0%}", *cells)
+    arms = schedules(rows)
+    says = difference_and_equivalence(arms["equal_steps_8"], arms["one_shot"], bound=0.003).says
+    assert [*says] == ["equivalent"] * 3 + ["undecided"] + ["different"] * 4
+    arms = schedules(read_results("gradual_pruning"))
     for level in (0.9, 0.98):
-        yield f"{gap['equal_steps_8', level].in_points()} at {100 * level:g} %"
-    yield f"{gap['cubic_8', 0.98].in_points()} at 98 %"
-    yield f"the same: {wide['equal_steps_8', 0.98].in_points()} and {wide['cubic_8', 0.98].in_points()}"
-    rows = read_results("gradual_checks")
-    long = minus_instant(rows[rows.epochs == rows.epochs.max()])
-    assert all(long["equal_steps_8", level].low < 0 < long["equal_steps_8", level].high for level in (0.9, 0.95))
-    yield f"behind at 98 % only, {long['equal_steps_8', 0.98].in_points()}"
-    yield f"ahead at 90 % already, {long['cubic_8', 0.9].in_points()}"
+        instant = arms["one_shot"][level]
+        cells = [cell(arms[f"equal_steps_{rounds}"][level], instant) for rounds in (2, 4, 8)]
+        yield line(f"{level:.0%}", f"{instant.mean():.1%}", *cells)
 
 
-def forms_to_ship():
+def from_scratch():
+    rows = read_results("depth_width").query("width == 0.5")
+    yield protocol(rows[rows.method.str.startswith("width")])
+    yield protocol(rows[rows.method == "from scratch"])
+    accuracy = rows.pivot(index="seed", columns=["method", "share"], values="test_accuracy")
+    dense = accuracy["dense"].iloc[:, 0]
+    for share in (0.75, 0.5, 0.25):
+        uniform = accuracy["width, uniform", share]
+        others = [cell(accuracy[method, share], uniform) for method in ("width, guided", "from scratch")]
+        yield line(f"{share:.0%}", cell(uniform, dense), *others)
+    for method, ends in read_results("by_hand").groupby("method").test_accuracy.apply(mean_ci).items():
+        yield line(method, f"{ends.mean:.1%} ± {100 * ends.margin:.1f}")
+    rows = read_results("gradual_vs_instant")
+    instant = schedules(rows)["one_shot"]
+    for variant, name in (("random mask", "a random mask, kept weights"), ("re-initialised", "magnitude's mask, new weights")):
+        masked = by_seed(rows[rows.variant == variant])
+        yield line(name, *(f"{masked[k].mean():.1%} ({points(paired_difference(masked[k], instant[k]))})" for k in masked))
+
+
+def shipping():
     rows = read_results("deploy")
-    yield f"accuracy of {rows.network.nunique()} kinds of networks"
-    costs = rows.set_index("seed")[["time_share_1", "zipped_bytes", "test_accuracy"]]
-    of = {name: costs[(rows.network == name).to_numpy()] for name in rows.network.unique()}
-    dense = of["dense"]
-    for name, between in (("dense, int8", " of the time and"), ("without 2 blocks, int8", " and")):
-        time, size, _ = of[name].mean() / dense.mean()
-        yield f"**{time:.0%}**{between} **{size:.0%}**"
-        lost = mean_ci(100 * (dense.test_accuracy - of[name].test_accuracy))
-        yield f"({lost.mean:.1f} ± {lost.margin:.1f}"
-    time, *_ = of["narrower, MACs as without 2 blocks"].mean() / dense.mean()
-    yield f"in fp32: {time:.0%} of the time"
-    masked = (of["half width, 90% masked"] / of["half width"]).mean()
-    assert 0.9 < masked.time_share_1 < 1.1
-    yield f"90 % masked: {masked.zipped_bytes:.0%} of the zipped bytes"
+    yield f"{rows.network.nunique()} kinds of networks, {rows.seed.nunique()} seeds each"
+    runs = rows.set_index("seed").groupby("network")
+    of = {name: some[["time_share_1", "time_share_256", "zipped_bytes", "test_accuracy"]] for name, some in runs}
+    shown = ["dense", "without 2 blocks", "narrower, MACs as without 2 blocks", "half width"]
+    for name in [*shown, *(f"{name}, int8" for name in shown), "half width, 90% masked", "half width, 98% masked"]:
+        dense = of["half width" if name.startswith("half") else "dense"].test_accuracy
+        shares = (of[name].mean() / of["dense"].mean()).drop("test_accuracy")
+        accuracy = of[name].test_accuracy
+        yield line(name, *map("{:.0%}".format, shares), f"{accuracy.mean():.1%}" if name in shown[::3] else cell(accuracy, dense))
 
 
-@pytest.mark.parametrize(
-    "claims", [training, speed_of_cut_networks, which_weights_and_where, depth_and_width, in_steps_or_at_once, forms_to_ship]
-)
-def test_numbers_are_those_of_the_rows(claims):
-    assert [claim for claim in claims() if claim not in TEXT.replace("  ", " ")] == []
+CLAIMS = {
+    "README.md": (first_picture, takeaways),
+    "RESULTS.md": (
+        training_speed, criteria, sensitivity, builtin_methods, depth_and_width, speed_of_half_the_channels,
+        gradual_or_instant, from_scratch, shipping,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "claims"), [(name, claims) for name, some in CLAIMS.items() for claims in some])
+def test_numbers_are_those_of_the_rows(document, claims):
+    text = DOCUMENTS[document].replace("\n", " ")
+    assert [claim for claim in claims() if claim not in text] == []
+
+
+def test_choices_follow_from_the_rows():
+    """What is named first costs least, or as little; second costs less than the dense network; the last costs more or loses more."""
+    rows = read_results("deploy")
+    gpu = on_gpu(rows, read_results("depth_width"), read_results("depth_width_speed_gpu"))
+    means = rows.groupby("network")[["time_share_1", "test_accuracy"]].mean().T
+    half, dense = means["half width, int8"], means["dense"]
+    text = f"{half.time_share_1 / dense.time_share_1:.0%} of the dense network's time for one image, "
+    assert text + f"at {half.test_accuracy:.1%} instead of {dense.test_accuracy:.1%}" in DOCUMENTS["CHOOSING.md"].replace(
+        "\n  ", " "
+    )
+    rows = pd.concat([rows, gpu])
+    for target in TARGETS:
+        good = advise(rows, target)[0].query("width == 1").set_index("network")
+        known = advise(rows, target, points=100)[0].set_index("network")
+        (text,) = re.findall(rf"^\| {target} \| (.+) \|$", DOCUMENTS["CHOOSING.md"], re.MULTILINE)
+        if known.empty:
+            assert text.startswith("not measured")
+            continue
+        for choice in text.split(" | "):
+            of = known.loc[choice.split(":")[0]]
+            assert choice == f"{of.name}: {of.share:.0%}, {of.lost:.1f} ± {of.margin:.1f}"
+        first, second, neither = (choice.split(":")[0] for choice in text.split(" | "))
+        assert good.share[first] <= good.share.min() + 0.05 and good.share[second] < 1
+        assert known.share[neither] > 1 or neither not in good.index
 
 
 def test_named_commands_exist():

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from helpers import (
     CifarNet,
     MagnitudePruning,
+    SimpleNet,
     Split,
     devices,
     evaluate,
