@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -163,6 +161,9 @@ def public_weights(file: str, download: bool = False) -> Path:
 
 
 def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # takes a second, which `import helpers` need not
+    from sklearn.model_selection import train_test_split
+
     images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
     images = images.view(-1, 1, 8, 8).float() * (255 / 16)  # [1797, 1, 8, 8]
     images = interpolate(images, size=32, mode="bilinear").round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
@@ -172,6 +173,8 @@ def _digits() -> Dataset:
 
 def _dataset(name, label, classes, images, test_images, labels, test_labels) -> Dataset:
     """A stratified tenth of the training images, always the same, becomes the validation split; test images are shuffled."""
+    from sklearn.model_selection import train_test_split
+
     images, val_images, labels, val_labels = train_test_split(images, labels, test_size=0.1, stratify=labels, random_state=0)
     order = np.random.default_rng(0).permutation(len(test_labels))
     test = Split(test_images[order], test_labels[order])
