@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from experiments import networks
+from experiments.grids import GRIDS
+from experiments.runner import read_rows
 from helpers import CheckpointError, CifarNet, load_network
+from helpers.data import REPOSITORY
 
 ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame(columns=["width", "seed", "test_accuracy"])
 
@@ -49,3 +52,13 @@ def test_a_missing_network_is_named(digits, monkeypatch, tmp_path):
     cifar10 = type("Data", (), {"name": "cifar10"})
     with pytest.raises(CheckpointError, match="cifarnet_width0.5_seed3.pth: no such file; train it with"):
         networks.dense_network(0.5, 3, cifar10)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "results" / "official").glob("*.csv")), ids=lambda path: path.stem)
+def test_rows_start_from_the_committed_networks(path):
+    grid = GRIDS[path.stem]
+    rows = read_rows(path, grid.columns)
+    assert {row["dataset"] for row in rows} == {"CIFAR-10"} and {row["precision"] for row in rows} <= {"fp32", "int8"}
+    known = {(f"{row.width:g}", str(row.seed)): row.fingerprint for row in ROWS.itertuples()}
+    for row in rows if grid.prepare else ():
+        assert row["checkpoint"] == known.get((row["width"], row["seed"]), row["checkpoint"])

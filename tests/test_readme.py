@@ -99,7 +99,9 @@ def training_speed():
 def recalibration():
     rows = read_results("official/recalibration").query("epochs == 0")
     yield f"{rows.seed.nunique()} of 5 seeds"
-    arms = {"dense": ("dense", 0.0)} | {f"magnitude, global, {level:.0%}": ("magnitude", level) for level in (0.5, 0.8, 0.9, 0.95)}
+    arms = {"dense": ("dense", 0.0)} | {
+        f"magnitude, global, {level:.0%}": ("magnitude", level) for level in (0.5, 0.8, 0.9, 0.95)
+    }
     arms |= {"whole filters by norm, 20%": ("filters_l1", 0.2), "whole filters at random, 20%": ("filters_random", 0.2)}
     for name, (method, level) in arms.items():
         arm = rows[(rows.method == method) & (rows.target_sparsity == level)].set_index("seed")
