@@ -44,8 +44,9 @@ def estimate(todo: list[dict], rows: list[dict[str, str]], jobs: int, epoch: flo
     if rows:
         seconds = len(todo) * statistics.median(float(row["seconds"]) for row in rows) / jobs
     else:
-        epochs = [(c["epochs"] + 0.5) * COST.get(c["width"], 1.0) for c in todo]  # half an epoch's time for evaluations
-        seconds = sum(epochs) * epoch / jobs
+        trained = [0 if "source" in c else c["epochs"] for c in todo]  # the networks of `deploy` are there already
+        costs = [COST.get(c.get("width"), 1.0) * (epochs + 0.5) for c, epochs in zip(todo, trained, strict=True)]
+        seconds = sum(costs) * epoch / jobs  # half an epoch's time for evaluations
     return f"about {seconds / 3600:.1f} hours" if seconds > 5400 else f"about {max(1, round(seconds / 60))} minutes"
 
 

@@ -235,6 +235,15 @@ def test_command_lists_plans_and_runs(out, monkeypatch, capsys):
     assert command.default_out("tiny", "digits").is_relative_to(REPOSITORY / "build")
 
 
+def test_all_grids_are_planned(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PRUNING_DATA", "digits")
+    command.main(["all", "--dry-run", "--jobs", "2", "--out", str(tmp_path)])
+    plan = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in plan] == list(GRIDS) and not list(tmp_path.iterdir())
+    for line, grid in zip(plan, GRIDS.values(), strict=True):
+        assert f" {len(grid.everything)} runs, about " in line
+
+
 def test_command_says_errors_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PRUNING_DATA", "digits")
     (tmp_path / "other.csv").write_text("name,age\n", encoding="utf-8")
