@@ -1,6 +1,5 @@
 """One file format for dense, masked and shrunk networks, and the trained networks that the notebooks start from (01 and 08)."""
 
-import copy
 import json
 import os
 import zipfile
@@ -13,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .data import REPOSITORY, Dataset, check, replacing
-from .masks import make_permanent, sparsity, up_to_date
+from .masks import plain_copy, sparsity, up_to_date
 from .models import CifarNet, CifarResNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .training import recipe_for, train
 
@@ -76,7 +75,7 @@ def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = 
             into = KINDS[manifest["kind"]](**manifest["architecture"])
         if type(into).__name__ != manifest["kind"]:
             raise ValueError(f"it holds a {manifest['kind']}: build one, then load_network(path, into=that network)")
-        model = make_permanent(copy.deepcopy(up_to_date(into)))
+        model = plain_copy(into)
         for name in manifest["dropped"]:
             model.set_submodule(name, nn.Identity())
         for name, sizes in content.get("sizes", {}).items():  # cifar_net.pth, which is dense, has none

@@ -1,6 +1,5 @@
 """Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantized to 8 bits. Introduced in notebook 08."""
 
-import copy
 import logging
 import os
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from .checkpoints import CheckpointError
 from .data import Split, replacing
-from .masks import make_permanent, up_to_date
+from .masks import plain_copy
 from .metrics import Latency, example_batch, interleaved_timings
 
 
@@ -22,7 +21,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike, example_input: Tensor
 
     `example_input` is a batch; by default [1, 3, 32, 32]. A failed export leaves an older file whole.
     """
-    plain = make_permanent(copy.deepcopy(up_to_date(model))).cpu().eval()
+    plain = plain_copy(model).cpu().eval()
     images = example_batch(plain, example_input, 2)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it remarks on packages that this network doesn't need
     names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
