@@ -1,58 +1,47 @@
-"""The self-checks of notebook 08."""
+"""The self-checks of notebook 05."""
 
 import copy
-import gzip
-import io
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from helpers import evaluate
+from helpers import count_macs, evaluate, prune_channels, residual_blocks, shrink
 from helpers.data import Split
 
-from .answers import Wrong, number, self_check
+from .answers import Wrong, as_model, count, self_check
 
 
-@self_check("put the sparsity there, a share in 0..1")
-def check_csr_break_even(answer: float) -> str:
-    """Where values and column numbers of 4 bytes each take as much as a dense matrix."""
-    share = number(answer)
-    if not 0 <= share <= 1:
-        raise Wrong(f"{share} is no share between 0 and 1")
-    if abs(share - 0.5) < 0.01:
-        return "half of the weights, at twice the bytes each; with column numbers of 8 bytes it would be two thirds"
-    if abs(share - 2 / 3) < 0.01:
-        raise Wrong("that is right for column numbers of 8 bytes, PyTorch's default; here they have 4")
-    csr, dense = 8 * (1 - share), 4
-    raise Wrong(f"at {share:.0%} CSR takes {csr:.1f} bytes for each weight of the matrix, dense {dense}: they should be equal")
+@self_check("put the smaller network there")
+def check_without_blocks(answer: nn.Module, model: nn.Module, sample: Split) -> str:
+    """The network without both residual blocks of its last stage."""
+    network = as_model(answer, "a network")
+    left, all_blocks = residual_blocks(network), residual_blocks(model)
+    if left == all_blocks:
+        raise Wrong("all blocks are there: drop_blocks leaves its argument as it is and returns a smaller copy")
+    still, lost = ([name for name in all_blocks if (name in left) == there] for there in (True, False))
+    if any(name.startswith("stage3") for name in still):
+        raise Wrong(f"it still has {', '.join(name for name in still if name.startswith('stage3'))}")
+    if others := [name for name in lost if not name.startswith("stage3")]:
+        raise Wrong(f"{', '.join(others)} went too: only the blocks of stage3 are asked for")
+    parameters = 1 - count(network.parameters()) / count(model.parameters())
+    macs = 1 - count_macs(network) / count_macs(model)
+    accuracies = f"{evaluate(model, sample).accuracy:.1%} -> {evaluate(network, sample).accuracy:.1%}"
+    return f"that saves {parameters:.0%} of the parameters and {macs:.0%} of the MACs, {accuracies} without fine-tuning"
 
 
-@self_check("put a state_dict there")
-def check_small_file(answer: Mapping[str, Tensor], model: nn.Module, sample: Split) -> str:
-    """A state_dict with a quarter of the zipped bytes, at most two points worse."""
-    wanted = model.state_dict()
-    if not isinstance(answer, Mapping) or not all(isinstance(value, Tensor) for value in answer.values()):
-        raise Wrong("a state_dict is wanted: network.state_dict(), with its tensors changed or not")
-    if any(name.endswith("_mask") for name in answer):
-        raise Wrong("there are masks in it: make_permanent first, zeros are enough")
-    if answer.keys() != wanted.keys() or any(answer[name].shape != value.shape for name, value in wanted.items()):
-        raise Wrong("its names and shapes are not those of CifarNet(); keep the network's shape, change the numbers")
-    sizes = []
-    for state in (wanted, answer):
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        sizes.append(len(gzip.compress(buffer.getvalue())))
-    share = sizes[1] / sizes[0]
-    network = copy.deepcopy(model)
-    network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in answer.items()})
-    dense, accuracy = evaluate(model, sample).accuracy, evaluate(network, sample).accuracy
-    told = f"{share:.0%} of the bytes, {accuracy:.1%} instead of {dense:.1%}"
-    if share > 0.25:
-        half = any(value.dtype in (torch.float16, torch.bfloat16) for value in answer.values())
-        raise Wrong(
-            f"{told}: still too large; " + ("prune more" if half else "zeros zip well, and a number need not take 4 bytes")
-        )
-    if accuracy < dense - 0.02:
-        raise Wrong(f"{told}: too much is lost; prune less, and store the rest in fewer bytes")
-    return f"{told}: pruning and fewer bits multiply"
+@self_check("put a dictionary of amounts there, {group: share of its channels, …}")
+def check_half_the_macs(answer: Mapping, model: nn.Module) -> str:
+    """Amounts for `prune_channels` that leave half of the MACs (49 to 51 %) and all channels of `conv1`."""
+    if not isinstance(answer, Mapping):
+        raise Wrong(f"a dictionary is wanted, this is {type(answer).__name__}")
+    pruned = copy.deepcopy(model)
+    prune_channels(pruned, dict(answer))
+    small = shrink(pruned)
+    share = count_macs(small) / count_macs(model)
+    if small.conv1.out_channels < model.conv1.out_channels:
+        raise Wrong(f"conv1 keeps {small.conv1.out_channels} of its {model.conv1.out_channels} channels: leave it out")
+    if abs(share - 0.5) <= 0.01:
+        return f"{share:.1%} of the MACs are left, with {', '.join(f'{amount:.0%}' for amount in sorted(set(answer.values())))} fewer channels"
+    if share < 0.35:
+        raise Wrong(f"{share:.1%} of the MACs are left: most layers lose outputs and inputs, so half of both is a quarter")
+    raise Wrong(f"{share:.1%} of the MACs are left, {'too many' if share > 0.5 else 'too few'}")
