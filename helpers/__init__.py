@@ -6,7 +6,7 @@ Nothing here imports `experiments`, where measurements are made and their rows d
 """
 
 # isort: off
-from .data import DataError, Dataset, Split, full_budget, is_interactive, load_dataset, output_path, read_results
+from .data import DataError, Dataset, Split, budget, full_budget, is_interactive, load_dataset, output_path, read_results
 from .metrics import Latency, Measurement, count_macs, latencies, measure
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20, resnet56
 from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning

@@ -64,9 +64,14 @@ class Dataset:
 
 def full_budget() -> bool:
     """True where PRUNING_BUDGET=full asks for the long demonstrations that the committed outputs show."""
-    budget = os.environ.get("PRUNING_BUDGET") or "live"
-    check(budget in ("live", "full"), "PRUNING_BUDGET", budget, "live or full")
-    return budget == "full"
+    wanted = os.environ.get("PRUNING_BUDGET") or "live"
+    check(wanted in ("live", "full"), "PRUNING_BUDGET", wanted, "live or full")
+    return wanted == "full"
+
+
+def budget(live, full):
+    """`full` where PRUNING_BUDGET=full, else `live`: `budget(live=5, full=40)`."""
+    return full if full_budget() else live
 
 
 def is_interactive() -> bool:
