@@ -1,43 +1,51 @@
-"""The self-checks of notebook 04."""
+"""The self-checks of notebook 05."""
 
 import copy
 
 import torch
 from torch import Tensor, nn
 
-from helpers import Criterion, MagnitudePruning, evaluate, prunable_layers, prune_globally, prune_layers, sparsity
-from helpers.data import Split
+from helpers import (
+    Criterion,
+    Dataset,
+    MagnitudePruning,
+    evaluate,
+    prunable_layers,
+    prune_globally,
+    prune_layers,
+    recalibrate,
+    sparsity,
+)
 
-from .answers import Wrong, as_model, count, points, self_check
+from .answers import Wrong, self_check
+
+RESCALED = {  # what happens to a layer's scores where its weights are ten times as large and BatchNorm divides by ten
+    "magnitude": "|w| is ten times as large, so the layer's weights move up in the global ranking",
+    "gradient": "the same step of w now changes the outputs by a tenth, so ∂L/∂w is a tenth and the layer's weights move down",
+    "wanda": "the layer's inputs are the same and |w| is ten times as large, so their product is as well",
+    "taylor": "w is ten times as large and ∂L/∂w a tenth: look at their product",
+    "random": "random choice does not look at the weights",
+}
 
 
-@self_check("put your pruned copy of the network there")
-def check_biases(answer: nn.Module, model: nn.Module, sample: Split) -> str:
-    """Half of all biases, of `fc` and of every BatchNorm layer, pruned by one ranking."""
-    network = as_model(answer, "a network")
-    wanted = [name for name, module in model.named_modules() if getattr(module, "bias", None) is not None]
-    masks = {name: dict(network.get_submodule(name).named_buffers()).get("bias_mask") for name in wanted}
-    if any(name.endswith("weight_mask") for name, _ in network.named_buffers()):
-        raise Wrong('weights are masked: hand prune_globally the pairs (module, "bias") as parameters=[…]')
-    missing = [name for name, mask in masks.items() if mask is None]
-    if missing:
-        raise Wrong(f"{len(missing)} of {len(wanted)} biases have no mask, among them that of {missing[0]}")
-    gone = {name: int((mask == 0).sum()) for name, mask in masks.items()}
-    share = sum(gone.values()) / count(masks.values())
-    if abs(share - 0.5) > 0.01:
-        raise Wrong(f"{share:.1%} of the biases are masked, not 50 %")
-    if all(abs(gone[name] - masks[name].numel() / 2) <= 0.5 for name in wanted):
-        raise Wrong("each layer lost just half of its own: that is pruning layer by layer, one ranking is wanted")
-    dense, pruned = evaluate(model, sample).accuracy, evaluate(network, sample).accuracy
-    emptied = sum(gone[name] == masks[name].numel() for name in wanted)
-    return (
-        f"{sum(gone.values()):,} biases fewer cost {points(dense - pruned)} ({dense:.1%} -> {pruned:.1%}); "
-        f"{emptied} of {len(wanted)} layers have none left"
-    )
+@self_check("put the set of criteria there")
+def check_rescaled(answer) -> str:
+    """The criteria whose global ranking stays the same where a layer's weights are multiplied by ten."""
+    if isinstance(answer, str) or not all(isinstance(name, str) for name in answer):
+        raise Wrong('a set of names is wanted, as {"magnitude", "gradient"}')
+    named = {name.lower() for name in answer}
+    for name, reason in RESCALED.items():
+        if name not in named and name in ("taylor", "random"):
+            raise Wrong(f"one is missing: {reason}")
+        if name in named and name not in ("taylor", "random"):
+            raise Wrong(f"not {name}: {reason}")
+    if named - set(RESCALED):
+        raise Wrong(f"{sorted(named - set(RESCALED))[0]!r} is none of {', '.join(RESCALED)}")
+    return "Taylor scores multiply two effects that cancel, and random choice sees neither. The other three take the scale for importance"
 
 
 @self_check("put your class there")
-def check_relative(answer: type[Criterion], model: nn.Module, sample: Split) -> str:
+def check_relative(answer: type[Criterion], model: nn.Module, data: Dataset) -> str:
     """A criterion that measures |w| in units of its layer's mean |w|."""
     if not (isinstance(answer, type) and issubclass(answer, Criterion)):
         raise Wrong("a subclass of Criterion is wanted (the class, not an object of it)")
@@ -50,27 +58,24 @@ def check_relative(answer: type[Criterion], model: nn.Module, sample: Split) -> 
         raise Wrong("it still is |w| itself: divide by the layer's mean |w|")
     if not torch.allclose(ratio, ratio[0, 0].expand_as(ratio)):
         signed = (importance < 0).any()
-        raise Wrong(
-            "large negative weights come first: take |w|" if signed else "|w| divided by one number of the layer is wanted"
-        )
-    if not torch.allclose(answer(amount=0.5).importance(20 * weight), importance):
-        raise Wrong("with all weights 20 times as large it says something else: divide by something that grows along")
+        raise Wrong("large negative weights come first: take |w|" if signed else "divide |w| by one number for the whole layer")
     for name, unit, why in (
         ("the mean of w", weight.mean(), "positive and negative weights cancel in it, and nearly nothing is left"),
         ("the sum of |w|", weight.abs().sum(), "it grows with the layer's size, so large layers would be emptied"),
-        ("the largest |w|", weight.abs().max(), "one single weight would decide about its layer"),
+        ("the largest |w|", weight.abs().max(), "a single weight would decide about its layer"),
         ("the L2 norm", weight.norm(), "it grows with the layer's size, so large layers would be emptied"),
     ):
         if torch.allclose(ratio.abs(), (1 / unit).abs()):
             raise Wrong(f"you divided by {name}: {why}")
     if not torch.allclose(ratio, 1 / weight.abs().mean()):
-        raise Wrong("it is free of scale, but the unit is not the layer's mean |w|")
-    accuracies = {}
-    by_layer, relative, plain = (copy.deepcopy(model) for _ in range(3))
-    prune_layers({layer: [MagnitudePruning(0.7)] for layer in prunable_layers(by_layer).values()})
-    prune_globally(relative, [answer(amount=0.7)])
-    prune_globally(plain, [MagnitudePruning(0.7)])
-    for name, network in (("yours", relative), ("each layer alone", by_layer), ("one ranking of |w|", plain)):
-        accuracies[name] = f"{name} {evaluate(network, sample).accuracy:.1%}"
+        raise Wrong("the number that you divide by is not the layer's mean |w|")
+    relative, plain, by_layer = (copy.deepcopy(model) for _ in range(3))
+    prune_globally(relative, [answer(amount=0.8)])
+    prune_globally(plain, [MagnitudePruning(0.8)])
+    prune_layers({layer: [MagnitudePruning(0.8)] for layer in prunable_layers(by_layer).values()})
+    accuracies = []
+    for name, network in {"yours": relative, "global |w|": plain, "layer by layer": by_layer}.items():
+        recalibrate(network, data, batches=2)
+        accuracies.append(f"{name} {evaluate(network, data.val.subset(1000)).accuracy:.1%}")
     shares = [share for *_, share in sparsity(relative).rows()][:-1]
-    return f"at 70 % your layers lose between {min(shares):.0%} and {max(shares):.0%}; accuracy: {', '.join(accuracies.values())}"
+    return f"at 80 % your layers lose between {min(shares):.0%} and {max(shares):.0%}; recalibrated: {', '.join(accuracies)}"

@@ -143,6 +143,36 @@ def criteria(rows: pd.DataFrame) -> Figure:
     return fig
 
 
+def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str) -> Figure:
+    """Test accuracy of arms (scope, method) by name, after fine-tuning: a dot for each network, a line through the means."""
+    fig, ax = plt.subplots(figsize=(7.4, 4))
+    tuned, ends = rows[rows.steps > 0], {}
+    for scope, method in arms.values():
+        runs = tuned[(tuned.scope == scope) & (tuned.method == method)]
+        style = METHODS[scope if method == "magnitude" and scope != "global" else method]
+        means = runs.groupby("target_sparsity").test_accuracy.mean()
+        levels = list(means.index)
+        ax.plot(runs.target_sparsity.map(levels.index), runs.test_accuracy, **style | DOT | {"markersize": 4})
+        ax.plot(range(len(levels)), means, **style | {"label": None, "marker": ""})
+        ends[scope, method] = means.iloc[-1]
+    height = 0.02
+    for name, arm in sorted(arms.items(), key=lambda pair: ends[pair[1]]):
+        height = max(ends[arm], height + 0.055)  # names that would touch move up
+        place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        ax.annotate(f"{name}: {ends[arm]:.0%}", (len(levels) - 1, height), **place)
+    reference_line(ax, tuned, "test_accuracy")
+    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    ax.yaxis.set_major_formatter(PERCENT)
+    ax.set(
+        xlabel="weights set to zero",
+        ylabel=f"test accuracy, {rows.dataset.iloc[0]}",
+        ylim=(0, 1),
+        xlim=(-0.15, len(levels) - 0.2),
+    )
+    ax.set_title(title)
+    return fig
+
+
 def scopes(rows: pd.DataFrame) -> Figure:
     """Magnitude pruning at one total sparsity, spread over the layers in different ways: before and after fine-tuning."""
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)

@@ -27,42 +27,14 @@ TARGETS = {  # where the network is to run: (backend of the rows, the cost that 
     "accelerator with sparse kernels": ("sparse", "time_share_256"),
 }
 
-# ---- criteria and scopes (notebook 4)
+# ---- criteria and scopes (lessons 5 and 6)
 
 
-def _after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], reference: tuple[str, str]) -> pd.DataFrame:
-    """Points above (+) or below (-) the reference at three sparsities; arms and reference are (scope, method)."""
-    tuned = rows[rows.steps > 0]
-    accuracy = tuned.pivot(index="seed", columns=["target_sparsity", "scope", "method"], values="test_accuracy")
-    table = {}
-    for level in (0.8, 0.95, 0.98):
-        table[f"{level:.0%}"] = {}
-        for name, arm in arms.items():
-            gap = paired_difference(accuracy[level, *arm], accuracy[level, *reference])
-            table[f"{level:.0%}"][name] = f"{100 * gap.mean:+.1f} ± {100 * gap.margin:.1f}"
-    return pd.DataFrame(table)
-
-
-def criteria_against_magnitude(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each criterion against magnitude in the same scope, after fine-tuning, and its median time: rows of `criteria`."""
-    parts = {}
-    for scope in ("global", "layer"):
-        arms = {name: (scope, name) for name in ("taylor", "gradient", "random")}
-        parts[scope] = _after_finetuning(rows, arms, (scope, "magnitude"))
-    table = pd.concat(parts, axis=1)
-    table["", "seconds to prune"] = rows.groupby("method").prune_seconds.median().map("{:.2f}".format)
-    return table
-
-
-def scopes_against_global(rows: pd.DataFrame) -> pd.DataFrame:
-    """Magnitude pruning spread over the layers in other ways, against global, after fine-tuning: rows of `criteria`."""
-    scopes = {
-        "1 % of each layer kept": "global, 1 % kept",
-        "shares from the scan": "sensitivity",
-        "the same share in each layer": "layer",
-    }
-    arms = {name: (scope, "magnitude") for name, scope in scopes.items()}
-    return _after_finetuning(rows, arms, ("global", "magnitude"))
+def before_and_recalibrated(rows: pd.DataFrame, arms: dict[str, tuple[str, float]]) -> dict[str, list[tuple[float, float]]]:
+    """Test accuracies of every run of each arm (method, sparsity), right after pruning and recalibrated, not fine-tuned."""
+    rows = rows[rows.epochs == 0].set_index(["method", "target_sparsity"]).sort_index()
+    accuracies = rows[["test_accuracy_before", "test_accuracy_recalibrated"]]
+    return {name: list(accuracies.loc[[arm]].itertuples(index=False, name=None)) for name, arm in arms.items()}
 
 
 # ---- depth and width (notebook 5)

@@ -109,6 +109,11 @@ def pruned(names, amount, name="weight", which=(nn.Conv2d, nn.Linear, nn.BatchNo
     return network
 
 
+def first_emptied(names):
+    layers = h.prunable_layers(names["model"])
+    return min(layers, key=lambda name: layers[name].weight.abs().max())
+
+
 def stored(names, amount, kind=torch.bfloat16):
     state = h.make_permanent(pruned(names, amount, which=(nn.Conv2d, nn.Linear))).state_dict()
     return {name: value.to(kind if value.is_floating_point() else value.dtype) for name, value in state.items()}
@@ -151,10 +156,11 @@ WRONG = {
         (["conv1", "fc"], "a dictionary"),
     ],
     "check_alone": [(lambda n: [h.evaluate(n["model"], n["sample"]).accuracy] * 32, "the dense"), ([0.5] * 32, "not ours")],
-    "check_biases": [
-        (lambda n: pruned(n, 0.5), "weights are masked"),
-        (lambda n: pruned(n, 0.5, "bias", nn.BatchNorm2d), "that of fc"),
-        (lambda n: pruned(n, 0.3, "bias", (nn.Linear, nn.BatchNorm2d)), "30.0% of the biases"),
+    "check_rescaled": [
+        ({"random"}, "look at their product"),
+        ({"Taylor", "random", "Wanda"}, "not wanda"),
+        ({"taylor", "random", "L1"}, "'l1' is none of"),
+        ("Taylor", "a set of names"),
     ],
     "check_relative": [
         (criterion(lambda w: w.abs() / w.mean()), "the mean of w"),
@@ -162,6 +168,13 @@ WRONG = {
         (criterion(lambda w: w / w.abs().mean()), "large negative weights"),
         (criterion(lambda w: w.abs().mean()), "one number for each weight"),
     ],
+    "check_first_emptied": [
+        ({"layer": "conv7", "amount": 0.9}, "'conv7' is no layer"),
+        ({"layer": "fc", "amount": 0.9}, "not fc: "),
+        (lambda n: {"layer": first_emptied(n), "amount": 0.5}, "which share of all weights"),
+        ("fc", "a dictionary"),
+    ],
+    "check_spared": [(0.8, "69.0% of the network's weights"), (1.2, "no share"), ("most", "one number is wanted")],
     "check_without_blocks": [
         (lambda n: n["model"], "returns a smaller copy"),
         (lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])), "stage2.block2 went too"),
