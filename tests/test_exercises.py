@@ -80,15 +80,18 @@ def untrained(seed):
     return h.CifarNet(0.1)
 
 
-def method(scores, share=1):
-    """A pruning method that removes the weights with the largest scores, `share` times as many as asked for."""
+def mask_without(scores, amount):
+    """A mask that removes the share `amount` of the weights, those with the largest scores."""
+    mask = torch.ones_like(scores)
+    mask.view(-1)[scores.flatten().topk(round(amount * scores.numel())).indices] = 0
+    return mask
 
-    def compute_mask(self, t, default_mask):
-        mask = torch.ones_like(t)
-        mask.view(-1)[scores(t).flatten().topk(round(share * self.amount * t.numel())).indices] = 0
-        return mask
 
-    return type("Mine", (prune.L1Unstructured,), {"compute_mask": compute_mask})
+def masked(names, function, amount):
+    network = copy.deepcopy(names["model"])
+    for layer in h.prunable_layers(network).values():
+        function(layer, "weight", amount=amount)
+    return network
 
 
 def criterion(importance):
@@ -140,10 +143,17 @@ WRONG = {
         (3, "a list of filter numbers"),
     ],
     "check_largest": [
-        (method(lambda t: -t.abs()), "smallest weights"),
-        (method(lambda t: t), "rank absolute values"),
-        (method(torch.abs, share=2), "4 are gone"),
-        (method(lambda t: t.no_such_thing), "AttributeError"),
+        (lambda n: lambda weight, amount: mask_without(-weight.abs(), amount), "smallest weights"),
+        (lambda n: lambda weight, amount: mask_without(weight, amount), "rank absolute values"),
+        (lambda n: lambda weight, amount: mask_without(weight.abs(), 2 * amount), "4 are removed"),
+        (lambda n: lambda weight, amount: 1 - mask_without(weight.abs(), amount), "upside down"),
+        (lambda n: lambda weight, amount: weight, "a tensor of zeros and ones"),
+        (lambda n: lambda weight, amount: weight.no_such_thing, "AttributeError"),
+    ],
+    "check_random": [
+        (lambda n: n["model"], "no layer has a mask"),
+        (lambda n: masked(n, prune.random_unstructured, 0.5), "50.0% of the weights"),
+        (lambda n: masked(n, prune.l1_unstructured, 0.8), "not pruned at random"),
     ],
     "check_most_left": [
         ({"most weights": "conv1", "largest share": "conv1"}, "most weights: "),
