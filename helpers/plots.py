@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -123,6 +123,20 @@ def share_bars(shares: dict[str, dict[str, float]], ylabel: str) -> Figure:
     ax.grid(axis="x", visible=False)
     ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     return ax.figure
+
+
+def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
+    """A row for each network (the index), a panel for each column of shares, a dot with its value in each."""
+    fig, axes = plt.subplots(1, len(table.columns), figsize=(9.5, 1 + 0.45 * len(table)), sharey=True)
+    for ax, (name, values) in zip(axes, table.items(), strict=True):
+        for place, value in enumerate(values):
+            ax.plot(value, place, "C0o", markersize=8)
+            ax.annotate(f"{value:.1%}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+        ax.set(title=name, yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
+        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=PercentFormatter(1.0))
+    axes[0].invert_yaxis()
+    fig.suptitle(title, fontsize=12)
+    return fig
 
 
 def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:

@@ -172,13 +172,28 @@ WRONG = {
         (criterion(lambda w: w / w.abs().mean()), "large negative weights"),
         (criterion(lambda w: w.abs().mean()), "one number for each weight"),
     ],
-    "check_without_blocks": [
-        (lambda n: n["model"], "returns a smaller copy"),
-        (lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])), "stage2.block2 went too"),
+    "check_parameters_lost": [
+        (216, "which layers come after them"),
+        (216 + 16, "the next layer reads"),
+        (216 + 8 * 64 * 9, "a weight and a bias"),
+        (216 + 32 + 8 * 64 * 9, "are buffers"),
+        (5000, "than 5,000"),
     ],
     "check_half_the_macs": [
         (lambda n: dict.fromkeys(h.channel_groups(n["model"]), 0.3), "conv1 keeps 22"),
         (lambda n: {name: 0.5 for name in h.channel_groups(n["model"]) if name != "conv1"}, "half of both is a quarter"),
+    ],
+    "check_without_blocks": [
+        (lambda n: n["model"], "returns a smaller copy"),
+        (lambda n: h.drop_blocks(n["model"], "stage3.block1"), "it still has stage3.block2"),
+        (lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])), "it also lacks stage1.block1"),
+    ],
+    "check_flaws": [
+        ("a", "how many steps"),
+        ("B", "which learning rate"),
+        ("A, B, C", "C is no flaw"),
+        ("abd", "D is no flaw"),
+        (7, "letters from A to D"),
     ],
     "check_schedule": [
         ([(0, 0.4), (50, 0.4)], "not the portion"),
