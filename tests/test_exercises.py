@@ -105,6 +105,13 @@ def unread(names, dim=1, kept=False):
     return (ones == kept).nonzero().flatten().tolist()
 
 
+def silent(norm, kept=False):
+    """Channels whose zeros are still zero after BatchNorm and ReLU, or (`kept`) the others."""
+    with torch.no_grad():
+        constants = norm(torch.zeros(1, norm.num_features, 1, 1)).relu().flatten()
+    return ((constants > 0) == kept).nonzero().flatten().tolist()
+
+
 def pruned(names, amount, name="weight", which=(nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
     network = copy.deepcopy(names["model"])
     pairs = [(module, name) for module in network.modules() if isinstance(module, which)]
@@ -160,7 +167,18 @@ WRONG = {
         ({"most weights": "conv7", "largest share": "fc"}, "'conv7' is no layer"),
         (["conv1", "fc"], "a dictionary"),
     ],
-    "check_alone": [(lambda n: [h.evaluate(n["model"], n["sample"]).accuracy] * 32, "the dense"), ([0.5] * 32, "not ours")],
+    "check_cut_weights": [
+        (4_608, "who reads"),
+        (13_824, "the filters disappear too"),
+        (2_048, "these are kernels"),
+        (16, "count kernels first"),
+    ],
+    "check_silent": [
+        (lambda n: silent(n["model"].stage1.bn, kept=True), "the other way round"),
+        (lambda n: silent(n["model"].bn1), "filters of conv1"),
+        ([], "are missing"),
+        (7, "TypeError"),
+    ],
     "check_biases": [
         (lambda n: pruned(n, 0.5), "weights are masked"),
         (lambda n: pruned(n, 0.5, "bias", nn.BatchNorm2d), "that of fc"),
