@@ -17,6 +17,7 @@ STAMP = os.path.join(VENV, "installed")  # what is installed there; a .venv with
 UNFINISHED, CHANGING = "being made", "being changed"
 BUILD = os.path.join(HERE, "build")
 OLDEST = (3, 11)
+LAB = ("-m", "jupyterlab", "notebooks")
 
 
 def fail(line):
@@ -136,6 +137,17 @@ def test(*arguments):
     )  # fmt: skip
 
 
+def test_all(*arguments):
+    """The same, and what takes long: sweeps killed many times, a cluster, a server."""
+    os.environ["PRUNING_LONG"] = "1"
+    test(*arguments)
+
+
+def stress():
+    """Try the properties that matter most thousands of times (an hour or two); a table, and results/stress.csv."""
+    call(PYTHON, "-m", "tools.stress")
+
+
 def test_browser():
     """Run notebook 03 in JupyterLab in a headless Chromium, move its slider; screenshots in build/browser/."""
     call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", PRUNING_BROWSER="1")
@@ -143,7 +155,7 @@ def test_browser():
 
 def lab():
     """Open JupyterLab on the notebooks."""
-    call(PYTHON, "-m", "jupyterlab", "notebooks")
+    call(PYTHON, *LAB)
 
 
 def data():
@@ -186,7 +198,7 @@ def lint():
     call(PYTHON, "-m", "tools.style")
 
 
-FUNCTIONS = (setup, check, run, test, test_browser, lab, data, outputs, figures, reproduce, audit, bench, lint)
+FUNCTIONS = (setup, check, run, test, test_all, test_browser, lab, data, outputs, figures, reproduce, audit, bench, stress, lint)
 COMMANDS = {f.__name__.replace("_", "-"): f for f in FUNCTIONS}
 
 

@@ -4,14 +4,11 @@ import copy
 from collections.abc import Mapping, Sequence
 
 import torch
-from scipy.stats import spearmanr
 from torch import nn
-from torch.nn.utils import prune
 
-from helpers import MagnitudePruning, evaluate, prune_globally, sparsity
-from helpers.data import Split
+from helpers import MagnitudePruning, prune_globally, sparsity
 
-from .answers import Wrong, points, self_check
+from .answers import Wrong, number, self_check
 
 
 @self_check('put two layer names there, for example {"most weights": "conv1", "largest share": "fc"}')
@@ -44,45 +41,40 @@ def check_most_left(answer: Mapping[str, str], model: nn.Module) -> str:
     raise Wrong(f"{wrong}: not {answer[wrong]}, which keeps {left[answer[wrong]]:,} weights ({shares[answer[wrong]]:.1%})")
 
 
-@self_check("put a list of 32 accuracies there, one for each filter of conv1")
-def check_alone(answer: Sequence[float], model: nn.Module, sample: Split) -> str:
-    """Accuracy with filter k of `conv1` removed, alone, for every k."""
-    accuracies = torch.as_tensor(answer, dtype=torch.float64).flatten()
-    filters = model.conv1.out_channels
-    if len(accuracies) != filters:
-        raise Wrong(f"one accuracy for each of {filters} filters is wanted, these are {len(accuracies)}")
-    if accuracies.max() > 1:
-        raise Wrong("accuracies are wanted as fractions from 0 to 1, not in percent")
+@self_check("put a number of weights there")
+def check_cut_weights(answer: float) -> str:
+    """Weights that 16 of 64 filters on 32 channels take with them, where 96 filters follow; all kernels are 3 x 3."""
+    filters, readers = 16 * 32 * 9, 96 * 16 * 9
+    weights = number(answer)
+    if weights == filters:
+        raise Wrong("these are the removed filters alone: who reads their channels?")
+    if weights == readers:
+        raise Wrong("these are the kernels of the next layer alone: the filters disappear too")
+    if weights == 16 * 32 + 96 * 16:
+        raise Wrong("these are kernels: each has 3 × 3 weights")
+    if weights != filters + readers:
+        raise Wrong(f"not {weights:,}: count kernels first, those of the removed filters and those that read their channels")
+    return f"{filters:,} of the filters and {readers:,} of the next layer: a quarter of both layers"
 
-    def accuracy_without(gone):
-        network = copy.deepcopy(model)
-        mask = torch.ones_like(network.conv1.weight)
-        mask[gone] = 0
-        prune.custom_from_mask(network.conv1, "weight", mask)
-        return evaluate(network, sample).accuracy
 
-    dense = evaluate(model, sample).accuracy
-    norms = model.conv1.weight.detach().abs().sum((1, 2, 3))
-    close = 1.5 / len(sample)  # one image may tip over by rounding
+@self_check("put a list of filter numbers there")
+def check_silent(answer: Sequence[int], model: nn.Module) -> str:
+    """Filters of `stage1.conv` that send exactly zero once their weights are zero."""
+    silent = set((_constants(model.stage1.bn) == 0).nonzero().flatten().tolist())
+    given = {int(k) for k in answer}
+    if given == silent:
+        return f"{len(silent)} of {model.stage1.conv.out_channels} filters could be cut out without a trace"
+    if given == set(range(model.stage1.conv.out_channels)) - silent:
+        raise Wrong("the other way round: these send a constant")
+    if given == set((_constants(model.bn1) == 0).nonzero().flatten().tolist()):
+        raise Wrong("these are filters of conv1; the layer is stage1.conv, and stage1.bn follows it")
+    if given == set((model.stage1.bn.bias <= 0).nonzero().flatten().tolist()):
+        raise Wrong("the bias alone does not decide: BatchNorm also subtracts its running mean from the zeros")
+    raise Wrong(f"{len(given - silent)} of these send a constant, and {len(silent - given)} that send zero are missing")
 
-    def same(k, gone):
-        return abs(accuracies[k].item() - accuracy_without(gone)) < close
 
-    looks_dense = (accuracies - dense).abs().max() < close
-    checked = range(filters) if looks_dense else (0, filters - 1, int(norms.argmax()))
-    if not all(same(k, [k]) for k in checked):
-        if looks_dense:
-            raise Wrong("all are the dense accuracy: evaluate the copy that you pruned")
-        if same(0, [0]) and same(filters - 1, slice(None)):
-            raise Wrong(
-                "the last one is without any filter: each removal came on top of the ones before; start from a fresh copy"
-            )
-        if same(0, slice(1, None)):
-            raise Wrong("the mask is upside down: you kept filter k and removed all the others")
-        raise Wrong("they are not ours: mask filter k of conv1 in a fresh copy, nothing else, and evaluate it on sample")
-    order, worst = spearmanr(norms, dense - accuracies).statistic, int(accuracies.argmin())
-    place = int((norms > norms[worst]).sum()) + 1
-    return (
-        f"filter {worst} costs most, {points(dense - accuracies[worst].item())}; by L1 norm it is number {place} of {filters}. "
-        f"Rank correlation of norm and loss: {order:.2f}"
-    )
+def _constants(norm: nn.BatchNorm2d) -> torch.Tensor:
+    """What ReLU lets through of zeros that BatchNorm has normalized: [channels]."""
+    zeros = torch.zeros(1, norm.num_features, 1, 1)
+    with torch.no_grad():
+        return copy.deepcopy(norm).eval()(zeros).relu().flatten()

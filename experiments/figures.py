@@ -173,6 +173,34 @@ def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title
     return fig
 
 
+def filters_recalibrated(rows: pd.DataFrame) -> Figure:
+    """20 % of all filters masked, by norm and at random: accuracy at once, recalibrated and fine-tuned; rows of `recalibration`."""
+    fig, ax = plt.subplots(figsize=(8, 4))
+    dense = rows[rows.method == "dense"].accuracy_before.mean()
+    stages = {"masked": (0, "accuracy_before"), "recalibrated": (0, "accuracy_recalibrated")}
+    stages |= {"fine-tuned,\n1 epoch": (1, "val_accuracy"), "fine-tuned,\n4 epochs": (4, "val_accuracy")}
+    ticks = {}
+    arms = {
+        "filters_l1": ("L1 norm", "smallest norm", (0.42, 0.58), "right"),
+        "filters_random": ("random", "at random", (0.6, 0.42), "left"),
+    }
+    for method, (style, name, label_at, side) in arms.items():
+        filters, look, means = rows[rows.method == method], STYLES[style], []
+        for place, (stage, (epochs, column)) in enumerate(stages.items()):
+            runs = filters[filters.epochs == epochs][column]
+            if len(runs):
+                ticks.setdefault(place, f"{stage}\n({len(runs)} network{'s' * (len(runs) > 1)})")
+                ax.plot([place] * len(runs), runs, look["marker"], color=look["color"], markersize=5, alpha=0.5)
+                means.append(runs.mean())
+        ax.plot(range(len(means)), means, color=look["color"], ls=look["ls"])
+        ax.annotate(name, label_at, ha=side)
+    label_line(ax, f"dense: {dense:.1%}", dense)
+    ax.yaxis.set_major_formatter(PERCENT)
+    ax.set(xticks=list(ticks), xticklabels=ticks.values(), ylabel="validation accuracy", ylim=(0, 1))
+    ax.set_title("20 % of the filters removed: recalibrate before you judge")
+    return fig
+
+
 def scopes(rows: pd.DataFrame) -> Figure:
     """Magnitude pruning at one total sparsity, spread over the layers in different ways: before and after fine-tuning."""
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -142,12 +142,47 @@ def share_bars(shares: dict[str, dict[str, float]], ylabel: str) -> Figure:
     return ax.figure
 
 
+def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
+    """A row for each network (the index), a panel for each column of shares, a dot with its value in each."""
+    fig, axes = plt.subplots(1, len(table.columns), figsize=(9.5, 1 + 0.45 * len(table)), sharey=True)
+    for ax, (name, values) in zip(axes, table.items(), strict=True):
+        for place, value in enumerate(values):
+            ax.plot(value, place, "C0o", markersize=8)
+            ax.annotate(f"{value:.1%}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+        ax.set(title=name, yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
+        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=PercentFormatter(1.0))
+    axes[0].invert_yaxis()
+    fig.suptitle(title, fontsize=12)
+    return fig
+
+
 def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:
     """Sparsity of each layer as bars, one color for each report; the legend holds its total."""
     shares = {}
     for title, report in reports.items():
         shares[f"{title}: {report.fraction:.1%} in total"] = {name: share for name, _, _, share in report.rows()[:-1]}
     return share_bars(shares, "sparsity")
+
+
+def layer_widths(reports: dict[str, SparsityReport]) -> Figure:
+    """Sparsity of each layer as bars as wide as their layers, one panel under each title: the filled area is the total."""
+    fig, axes = plt.subplots(len(reports), 1, figsize=(9, 1.6 * len(reports) + 0.7), sharex=True, squeeze=False)
+    for ax, (title, report) in zip(axes.flat, reports.items(), strict=True):
+        layers = report.table[:-1]
+        width = layers.weights / report.size
+        middle = width.cumsum() - width / 2
+        ax.bar(middle, 1, width, color="0.92", edgecolor="white")
+        ax.bar(middle, layers.sparsity, width, color="C0", edgecolor="white", hatch="//")
+        ax.set(title=title, xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1], xticks=middle[width > 0.04])
+        ax.yaxis.set_major_formatter(PERCENT)
+        ax.grid(axis="x", visible=False)
+    ax.set_xticklabels([name.partition(".")[2].replace(".", "\n") for name in layers.index[width > 0.04]], fontsize=8.5)
+    for stage, part in width.groupby(layers.index.str.partition(".").get_level_values(0)):
+        if part.sum() > 0.05:
+            place = {"xycoords": ("data", "axes fraction"), "xytext": (0, -44), "textcoords": "offset points"}
+            ax.annotate(stage, (middle[part.index].mean(), 0), **place, ha="center")
+    fig.supylabel("weights set to zero", fontsize=10)
+    return fig
 
 
 def matrices(panels: dict[str, Tensor], columns: int, inches: tuple[float, float], **look) -> Figure:
@@ -173,11 +208,3 @@ def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
     fig = matrices(panels, len(panels), (2.6 * len(panels), 3.6), cmap=colors, vmin=-limit, vmax=limit)
     fig.colorbar(fig.axes[0].images[0], ax=fig.axes, label="weight (dark gray: zero)")
     return fig
-
-
-def mask_strip(masks: dict[str, tuple[Tensor, float]]) -> Figure:
-    """Masks [out, in, h, w] one below the other, pruned weights black, each with its own sparsity and the accuracy."""
-    panels = {}
-    for name, (mask, accuracy) in masks.items():
-        panels[f"network {name}, this layer {(mask == 0).float().mean():.0%}: accuracy {accuracy:.0%}"] = mask
-    return matrices(panels, 1, (8, 1.45 * len(masks) + 0.4), cmap="Greys_r", vmin=0, vmax=1.05)

@@ -12,6 +12,15 @@ settings.register_profile("here", deadline=None, max_examples=25, suppress_healt
 settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `long` (many kills, clusters, nested runs) wait for `make test-all`, which asks by PRUNING_LONG=1."""
+    if not os.environ.get("PRUNING_LONG"):
+        skip = pytest.mark.skip(reason="long: make test-all runs it")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def digits():
     return load_dataset("digits")

@@ -54,7 +54,8 @@ def idle(lab: str) -> None:
 def lab(tmp_path_factory):
     """Address of a JupyterLab on a copy of the notebooks, without stored outputs: what is seen has been run."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    for part in ("notebooks", "images"):
+        shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     subprocess.run([sys.executable, "-m", "nbconvert", "--clear-output", "--inplace", folder / "notebooks" / NAME], check=True)
     settings = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
@@ -67,7 +68,7 @@ def lab(tmp_path_factory):
     for place in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_WORKSPACES_DIR"):
         environment[place] = str(folder / place.lower())
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=notebooks", "--ServerApp.root_dir=notebooks"]
+    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=notebooks", "--ServerApp.root_dir=."]
     with open(folder / "server.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
@@ -91,7 +92,7 @@ def page(lab):
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.set_default_timeout(SECONDS * 1000)
         try:
-            page.goto(f"{lab}/lab/tree/{NAME}?token=notebooks")
+            page.goto(f"{lab}/lab/tree/notebooks/{NAME}?token=notebooks")
             page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
             idle(lab)
             page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -106,7 +107,8 @@ def page(lab):
 
 
 def test_all_cells_run_without_an_error_and_figures_are_shown(page):
-    cells = [c for c in nbformat.read(REPOSITORY / "notebooks" / NAME, as_version=4).cells if c.cell_type == "code"]
+    notebook = nbformat.read(REPOSITORY / "notebooks" / NAME, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     prompts = [prompt.inner_text().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
     assert prompts == [f"[{k}]:" for k in range(1, len(cells) + 1)]
     for kind in ("stderr", "error"):
@@ -116,6 +118,9 @@ def test_all_cells_run_without_an_error_and_figures_are_shown(page):
     assert len(pictures) == len(figures) + 1  # and the slider's
     widths = [picture.evaluate("image => image.complete && image.clientWidth") for picture in pictures]
     assert min(widths) > 300 and max(widths) >= 900  # tests/test_style.py reckons with a page of this width
+    drawings = page.locator(".jp-MarkdownOutput img").all()
+    assert len(drawings) == sum(cell.source.count("](../images/drawings/") for cell in notebook.cells)
+    assert all(drawing.evaluate("image => image.complete && image.naturalWidth") for drawing in drawings)
 
 
 def test_the_slider_redraws_the_picture(page, lab):

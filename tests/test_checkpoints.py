@@ -2,6 +2,7 @@
 
 import copy
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -168,6 +169,7 @@ def simple(tmp_path_factory):
     return model, path, path.read_bytes()
 
 
+@pytest.mark.damage
 @given(st.floats(0, 0.999))
 def test_a_truncated_file_is_named(simple, share):
     _, path, content = simple
@@ -176,6 +178,7 @@ def test_a_truncated_file_is_named(simple, share):
         h.load_network(path)
 
 
+@pytest.mark.damage
 @given(st.integers(0), st.integers(1, 255))
 def test_a_changed_byte_is_noticed_or_harmless(simple, place, change):
     model, path, content = simple
@@ -190,6 +193,7 @@ def test_a_changed_byte_is_noticed_or_harmless(simple, place, change):
         assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -211,6 +215,53 @@ def test_foreign_future_and_unfitting_files(simple, tmp_path, change, message):
         h.load_network(path)
 
 
+class Spy:
+    """Unpickled, it leaves a trace: what a hostile file would do."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return open, (self.trace, "w")
+
+
+@pytest.mark.damage
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("place", ["state", "facts", "all of it"])
+def test_code_in_a_file_is_never_run(simple, tmp_path, place, legacy):
+    path, trace = tmp_path / "net.pth", tmp_path / "trace"
+    path.write_bytes(simple[2])
+    content = torch.load(path, weights_only=True)
+    hostile = Spy(trace) if place == "all of it" else content | {place: Spy(trace)}
+    torch.save(hostile, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(h.CheckpointError, match="net.pth: cannot be loaded"):
+        h.load_network(path)
+    assert not trace.exists()
+
+
+@pytest.mark.damage
+@pytest.mark.parametrize("name", ["format", "version", "manifest", "sizes", "state"])
+@pytest.mark.parametrize("value", [None, 7, "text", {"a": 1}])
+def test_parts_of_another_type_are_refused(simple, tmp_path, name, value):
+    path = tmp_path / "net.pth"
+    path.write_bytes(simple[2])
+    torch.save(torch.load(path, weights_only=True) | {name: value}, path)
+    with pytest.raises(h.CheckpointError, match="net.pth: cannot be loaded"):
+        h.load_network(path)
+
+
+@pytest.mark.damage
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("archive/data/0", "w") as file:
+        for _ in range(200):
+            file.write(bytes(10**6))
+    assert path.stat().st_size < 10**6
+    with pytest.raises(h.CheckpointError, match="net.pth: cannot be loaded .*larger than the file"):
+        h.load_network(path)
+
+
+@pytest.mark.damage
 def test_missing_files_are_named(tmp_path, monkeypatch):
     with pytest.raises(h.CheckpointError, match=r"none.pth: .*No such file.*: save it again with save_network"):
         h.load_network(tmp_path / "none.pth")
@@ -219,6 +270,7 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
         h.load_network(tmp_path / "cifar_net.pth")
 
 
+@pytest.mark.damage
 def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
     path = tmp_path / "net.pth"
     h.save_network(h.CifarNet(0.1), path)
@@ -234,6 +286,7 @@ def test_a_failed_save_keeps_the_good_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["net.pth"]
 
 
+@pytest.mark.damage
 def test_what_cannot_be_saved(tmp_path):
     for value in ([1], torch.tensor(0.5), np.float64(0.5)):
         with pytest.raises(ValueError, match="note=.*: must be text, a plain number"):

@@ -195,6 +195,7 @@ def test_download(small_cifar10, root, monkeypatch, capsys):
     assert load_dataset().name == "cifar10" and capsys.readouterr().out == ""  # what "auto" takes where it is
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", META])
 def test_a_damaged_file_is_refused_and_mended(small_cifar10, root, damage, name):
@@ -206,6 +207,7 @@ def test_a_damaged_file_is_refused_and_mended(small_cifar10, root, damage, name)
     assert (root / FOLDER / name).read_bytes() == good
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
 def test_damaged_weights_are_refused_by_name_and_mended(small_cifar10, root, damage, monkeypatch):
     (file,) = data_module.PUBLIC_WEIGHTS
@@ -220,6 +222,7 @@ def test_damaged_weights_are_refused_by_name_and_mended(small_cifar10, root, dam
     assert data_module.public_weights(file).read_bytes() == b"weights"
 
 
+@pytest.mark.damage
 def test_missing_public_networks_are_named(root):
     with pytest.raises(DataError, match="resnet20-12fca82f.th: missing or damaged. To get it: make data"):
         resnet20(pretrained=True)
@@ -232,6 +235,7 @@ def test_files_in_the_folder_are_taken_without_network(archive, root, monkeypatc
     assert len(load_dataset("cifar10", download=True).test) == 40
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])
 def test_a_wrong_archive_in_the_folder_is_replaced_or_refused(archive, root, damage, monkeypatch):
     root.mkdir()
@@ -246,6 +250,7 @@ def test_a_wrong_archive_in_the_folder_is_replaced_or_refused(archive, root, dam
     assert load_dataset("cifar10", download=True).name == "cifar10"
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
 def test_a_bad_download_is_refused(archive, root, damage):
     damage(archive)
@@ -254,6 +259,7 @@ def test_a_bad_download_is_refused(archive, root, damage):
     assert not (root / FOLDER).exists()
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_a_full_disk_and_a_stopped_run_are_mended_by_the_next(archive, root, monkeypatch, error):
     def half(_, folder, *rest):
@@ -269,12 +275,14 @@ def test_a_full_disk_and_a_stopped_run_are_mended_by_the_next(archive, root, mon
     assert load_dataset("cifar10", download=True).name == "cifar10"
 
 
+@pytest.mark.damage
 def test_a_folder_that_cannot_be_written(archive, monkeypatch):
     monkeypatch.setattr(os, "makedirs", lambda *_, **__: fail(PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(DataError, match="Permission denied.*PRUNING_DATA_DIR"):
         load_dataset("cifar10", download=True)
 
 
+@pytest.mark.damage
 def test_a_file_where_the_folder_should_be(archive, monkeypatch):
     monkeypatch.setenv("PRUNING_DATA_DIR", str(archive / "data"))
     with pytest.raises(DataError, match="Not a directory.*PRUNING_DATA_DIR"):

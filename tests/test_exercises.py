@@ -80,15 +80,18 @@ def untrained(seed):
     return h.CifarNet(0.1)
 
 
-def method(scores, share=1):
-    """A pruning method that removes the weights with the largest scores, `share` times as many as asked for."""
+def mask_without(scores, amount):
+    """A mask that removes the share `amount` of the weights, those with the largest scores."""
+    mask = torch.ones_like(scores)
+    mask.view(-1)[scores.flatten().topk(round(amount * scores.numel())).indices] = 0
+    return mask
 
-    def compute_mask(self, t, default_mask):
-        mask = torch.ones_like(t)
-        mask.view(-1)[scores(t).flatten().topk(round(share * self.amount * t.numel())).indices] = 0
-        return mask
 
-    return type("Mine", (prune.L1Unstructured,), {"compute_mask": compute_mask})
+def masked(names, function, amount):
+    network = copy.deepcopy(names["model"])
+    for layer in h.prunable_layers(network).values():
+        function(layer, "weight", amount=amount)
+    return network
 
 
 def criterion(importance):
@@ -100,6 +103,13 @@ def unread(names, dim=1, kept=False):
     prune.ln_structured(layer, "weight", amount=0.3, n=2, dim=dim)
     ones = layer.weight_mask.transpose(0, dim).flatten(1).amax(1)
     return (ones == kept).nonzero().flatten().tolist()
+
+
+def silent(norm, kept=False):
+    """Channels whose zeros are still zero after BatchNorm and ReLU, or (`kept`) the others."""
+    with torch.no_grad():
+        constants = norm(torch.zeros(1, norm.num_features, 1, 1)).relu().flatten()
+    return ((constants > 0) == kept).nonzero().flatten().tolist()
 
 
 def pruned(names, amount, name="weight", which=(nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
@@ -145,17 +155,35 @@ WRONG = {
         (3, "a list of filter numbers"),
     ],
     "check_largest": [
-        (method(lambda t: -t.abs()), "smallest weights"),
-        (method(lambda t: t), "rank absolute values"),
-        (method(torch.abs, share=2), "4 are gone"),
-        (method(lambda t: t.no_such_thing), "AttributeError"),
+        (lambda n: lambda weight, amount: mask_without(-weight.abs(), amount), "smallest weights"),
+        (lambda n: lambda weight, amount: mask_without(weight, amount), "rank absolute values"),
+        (lambda n: lambda weight, amount: mask_without(weight.abs(), 2 * amount), "4 are removed"),
+        (lambda n: lambda weight, amount: 1 - mask_without(weight.abs(), amount), "upside down"),
+        (lambda n: lambda weight, amount: weight, "a tensor of zeros and ones"),
+        (lambda n: lambda weight, amount: weight.no_such_thing, "AttributeError"),
+    ],
+    "check_random": [
+        (lambda n: n["model"], "no layer has a mask"),
+        (lambda n: masked(n, prune.random_unstructured, 0.5), "50.0% of the weights"),
+        (lambda n: masked(n, prune.l1_unstructured, 0.8), "not pruned at random"),
     ],
     "check_most_left": [
         ({"most weights": "conv1", "largest share": "conv1"}, "most weights: "),
         ({"most weights": "conv7", "largest share": "fc"}, "'conv7' is no layer"),
         (["conv1", "fc"], "a dictionary"),
     ],
-    "check_alone": [(lambda n: [h.evaluate(n["model"], n["sample"]).accuracy] * 32, "the dense"), ([0.5] * 32, "not ours")],
+    "check_cut_weights": [
+        (4_608, "who reads"),
+        (13_824, "the filters disappear too"),
+        (2_048, "these are kernels"),
+        (16, "count kernels first"),
+    ],
+    "check_silent": [
+        (lambda n: silent(n["model"].stage1.bn, kept=True), "the other way round"),
+        (lambda n: silent(n["model"].bn1), "filters of conv1"),
+        ([], "are missing"),
+        (7, "TypeError"),
+    ],
     "check_rescaled": [
         ({"random"}, "look at their product"),
         ({"Taylor", "random", "Wanda"}, "not wanda"),
@@ -175,13 +203,28 @@ WRONG = {
         ("fc", "a dictionary"),
     ],
     "check_spared": [(0.8, "69.0% of the network's weights"), (1.2, "no share"), ("most", "one number is wanted")],
-    "check_without_blocks": [
-        (lambda n: n["model"], "returns a smaller copy"),
-        (lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])), "stage2.block2 went too"),
+    "check_parameters_lost": [
+        (216, "which layers come after them"),
+        (216 + 16, "the next layer reads"),
+        (216 + 8 * 64 * 9, "a weight and a bias"),
+        (216 + 32 + 8 * 64 * 9, "are buffers"),
+        (5000, "than 5,000"),
     ],
     "check_half_the_macs": [
         (lambda n: dict.fromkeys(h.channel_groups(n["model"]), 0.3), "conv1 keeps 22"),
         (lambda n: {name: 0.5 for name in h.channel_groups(n["model"]) if name != "conv1"}, "half of both is a quarter"),
+    ],
+    "check_without_blocks": [
+        (lambda n: n["model"], "returns a smaller copy"),
+        (lambda n: h.drop_blocks(n["model"], "stage3.block1"), "it still has stage3.block2"),
+        (lambda n: h.drop_blocks(n["model"], h.residual_blocks(n["model"])), "it also lacks stage1.block1"),
+    ],
+    "check_flaws": [
+        ("a", "how many steps"),
+        ("B", "which learning rate"),
+        ("A, B, C", "C is no flaw"),
+        ("abd", "D is no flaw"),
+        (7, "letters from A to D"),
     ],
     "check_schedule": [
         ([(0, 0.4), (50, 0.4)], "not the portion"),

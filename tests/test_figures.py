@@ -154,3 +154,20 @@ def test_epochs_without_validation_leave_gaps():
     history = History(loss=[2.0, 1.0], train_accuracy=[0.3, 0.5], val_accuracy=[None, 0.6], lr=[0.1, 0.0])
     validation = plots.learning_curves(history).axes[2].lines[1].get_ydata(orig=False)
     assert np.isnan(validation[0]) and validation[1] == 0.6
+
+
+def test_every_network_has_a_dot_for_each_number():
+    table = pd.DataFrame({"accuracy": [0.9, 0.8], "time": [1.0, 0.25]}, index=["dense", "half"])
+    fig = plots.dots_by_network(table, "a title")
+    assert [text.get_text() for ax in fig.axes for text in ax.texts] == ["90.0%", "80.0%", "100.0%", "25.0%"]
+    for ax, column in zip(fig.axes, table, strict=True):
+        assert [line.get_xdata()[0] for line in ax.lines] == table[column].tolist() and ax.get_title() == column
+
+
+def test_filters_are_drawn_as_far_as_they_were_measured():
+    rows = read_results("official/recalibration")
+    (ax,) = figures.filters_recalibrated(rows).axes
+    random = rows[(rows.method == "filters_random") & (rows.epochs == 0)]
+    (line,) = (line for line in ax.lines if line.get_linestyle() == "--")
+    assert line.get_ydata() == pytest.approx([random.accuracy_before.mean(), random.accuracy_recalibrated.mean()])
+    assert ax.get_xticklabels()[0].get_text() == f"masked\n({len(random)} networks)"

@@ -54,10 +54,10 @@ def test_nothing_is_left_to_do(code):
     assert not re.search(r"\b(TODO|FIXME|XXX)\b", "\n".join(cell.source for cell in code))
 
 
-def test_notebook_02_calls_every_public_name():
-    """Of torch.nn.utils.prune, in its code."""
-    (path,) = (path for path in NOTEBOOKS if path.stem == "02_builtin_pruning" and path.parent.name == "notebooks")
-    source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
-    named = set(re.findall(r"\bprune\.(\w+)", source))
+def test_lessons_02_and_04_call_every_public_name():
+    """Of torch.nn.utils.prune, in their code: the functions in 02, the classes behind them in 04."""
+    paths = [path for path in NOTEBOOKS if path.stem in ("02_builtin_pruning", "04_troubles") and path.parent.name == "notebooks"]
+    cells = [cell for path in paths for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    named = set(re.findall(r"\bprune\.(\w+)", "\n".join(cell.source for cell in cells)))
     public = {name for name, value in vars(prune).items() if getattr(value, "__module__", None) == prune.__name__}
     assert {name for name in public if not name.startswith("_")} <= named

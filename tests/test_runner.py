@@ -34,6 +34,7 @@ def tiny(seeds):
 
 TINY = Grid(tiny, runs.prune_and_finetune, runs.prepare_dense, ("dense_epochs",), seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
+KILLS = 100 if os.environ.get("PRUNING_STRESS") else 24
 
 
 def comparable(path):
@@ -92,7 +93,7 @@ def torn_append(path, grid, rows, append=runner.append_rows):
 
 
 def sweep_and_kill(folder):
-    """Sweeps in children of this process, 24 of them killed: after a moment, or (every third) in mid-write of a row."""
+    """Sweeps in children of this process, `KILLS` of them killed: after a moment, or (every third) in mid-write of a row."""
     kills = 0
     for attempt in itertools.count():
         random.seed(attempt)
@@ -105,10 +106,11 @@ def sweep_and_kill(folder):
             time.sleep(random.uniform(0, 1.5))
             os.kill(child, signal.SIGKILL)
         kills += os.waitpid(child, 0)[1] == signal.SIGKILL
-        if kills == 24:
+        if kills == KILLS:
             return
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 needs a POSIX system")
 def test_killed_at_random_moments(tmp_path, reference):
     subprocess.run(in_another_process(f"sweep_and_kill({str(tmp_path)!r})"), check=True)
@@ -117,6 +119,7 @@ def test_killed_at_random_moments(tmp_path, reference):
         assert comparable(path) == comparable(reference)
 
 
+@pytest.mark.damage
 @given(share=st.floats(0.001, 0.999), lines=st.integers(0, 3))
 def test_torn_last_line_is_repaired(tmp_path_factory, share, lines):
     """Cut anywhere in its last line, the file keeps all lines before it."""
@@ -129,6 +132,7 @@ def test_torn_last_line_is_repaired(tmp_path_factory, share, lines):
     assert out.read_text(encoding="utf-8") == "".join(whole)
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize(
     ("line", "content"),
     [
@@ -153,6 +157,7 @@ def test_foreign_or_damaged_file_is_refused_untouched(tmp_path, line, content):
     assert out.read_bytes() == content.encode("latin-1")
 
 
+@pytest.mark.damage
 def test_a_run_that_stands_twice_is_refused(out):
     row = out.read_text(encoding="utf-8").splitlines()[2]
     with open(out, "a", encoding="utf-8") as file:
@@ -161,6 +166,7 @@ def test_a_run_that_stands_twice_is_refused(out):
         sweep(TINY, out)
 
 
+@pytest.mark.damage
 def test_rows_that_start_from_other_weights_are_not_added_to(out):
     """Another machine, or a lost build folder: the dense network of a seed is another one then, and pairs would not be pairs."""
     foreign = out.read_text(encoding="utf-8").replace(read_rows(out)[0]["checkpoint"], "another:0123abcd")
@@ -172,6 +178,7 @@ def test_rows_that_start_from_other_weights_are_not_added_to(out):
     assert sweep(replace(TINY, configurations=lambda seeds: tiny([1])), out) == 6  # another seed may start elsewhere
 
 
+@pytest.mark.damage
 @pytest.mark.parametrize("fault", ["diverged", "seed 0 starts from .*, but here from another; go on where that network is"])
 def test_a_faulty_run_keeps_the_finished_ones_and_gives_the_threads_back(tmp_path, request, fault):
     def run(configuration, data):
@@ -189,6 +196,7 @@ def test_a_faulty_run_keeps_the_finished_ones_and_gives_the_threads_back(tmp_pat
     assert [row["method"] for row in read_rows(tmp_path / "tiny.csv")] == ["dense", "magnitude", "magnitude"]
 
 
+@pytest.mark.damage
 def test_a_second_sweep_or_a_bad_argument_writes_nothing(tmp_path):
     out = tmp_path / "tiny.csv"
     for name in ("jobs", "seeds"):
@@ -199,6 +207,7 @@ def test_a_second_sweep_or_a_bad_argument_writes_nothing(tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 needs a POSIX system")
 def test_dask_cluster_survives_a_killed_worker(tmp_path, reference):
     """Two worker processes; one is killed while it works: the scheduler runs its task again elsewhere."""
@@ -255,6 +264,7 @@ def test_command_says_errors_in_one_line(tmp_path, monkeypatch, capsys):
         assert arguments[-1] in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.damage
 def test_rows_measured_elsewhere_are_merged(out, reference, tmp_path, monkeypatch):
     """Only whole: a run that is there already, foreign columns or another dense network leave the file as it was."""
     lines = reference.read_text(encoding="utf-8").splitlines(keepends=True)

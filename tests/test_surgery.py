@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from functools import cache
 
 import pytest
@@ -40,6 +41,7 @@ from helpers import (
     widths_for_macs,
 )
 
+STRESS = int(os.environ.get("PRUNING_STRESS", 0))  # examples of each property that `make stress` asks for
 IMAGES = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -88,7 +90,7 @@ def draw_counts(data, groups):
 # ---- cut networks compute the same
 
 
-@settings(max_examples=200)
+@settings(max_examples=STRESS or 200)
 @given(st.sampled_from([0.1, 0.15, 0.2, 0.25]), st.integers(0, 10**6), st.data())
 def test_cifar_net(width, seed, data):
     model = lively(CifarNet(width), seed)
@@ -100,7 +102,7 @@ def test_cifar_net(width, seed, data):
         assert key.endswith("_mask") or torch.equal(value, whole[key.removesuffix("_orig")])
 
 
-@settings(max_examples=8)
+@settings(max_examples=STRESS or 8)
 @given(st.sampled_from([SimpleNet, DepthPrunedNet, WidthPrunedNet]), st.data())
 def test_fully_connected_networks(kind, data):
     model = kind()
@@ -158,7 +160,7 @@ def network(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=4)
+@settings(max_examples=STRESS or 4)
 @given(st.data())
 def test_networks_of_torchvision(name, data):
     model, example = copy.deepcopy(network(name)), torch.zeros(1, 3, NETWORKS[name][1], NETWORKS[name][1])

@@ -41,12 +41,6 @@ def test_difference_and_equivalence_by_hand():
 # ---- what the notebooks say
 
 
-def test_fewer_blocks_are_faster_for_one_image():
-    table = tables.time_of_width_against_depth(read_results("depth_width_speed"))
-    low = table["1 image"].str.extract(r"\((\S+) to")[0].astype(float)
-    assert len(low) == 4 and (low > 1).all()
-
-
 @pytest.mark.parametrize(
     ("name", "epochs"), [("gradual_vs_instant", 3), ("gradual_vs_instant_wide", 3), ("gradual_checks", 3), ("gradual_checks", 12)]
 )
