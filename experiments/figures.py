@@ -223,7 +223,7 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
         text.set_color("black" if value > 0.6 else "white")
     ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
     ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
-    ax.set(xlabel="share of this layer's weights removed", title=f"all weights: {dense:.1%}" if dense else None)
+    ax.set(xlabel="share of this layer's weights removed", title=f"one layer pruned alone (dense: {dense:.1%})" if dense else None)
     ax.grid(visible=False)
     fig.colorbar(image, ax=ax, label="validation accuracy (darkest: chance)", format=PERCENT)
     return fig

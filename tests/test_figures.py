@@ -171,3 +171,19 @@ def test_filters_are_drawn_as_far_as_they_were_measured():
     (line,) = (line for line in ax.lines if line.get_linestyle() == "--")
     assert line.get_ydata() == pytest.approx([random.accuracy_before.mean(), random.accuracy_recalibrated.mean()])
     assert ax.get_xticklabels()[0].get_text() == f"masked\n({len(random)} networks)"
+
+
+def test_before_and_after_joins_both_accuracies_of_each_run():
+    pairs = {"magnitude": [(0.3, 0.8), (0.4, 0.7)], "random": [(0.1, 0.2)]}
+    (ax,) = plots.before_and_after(pairs, 0.9, "title").axes
+    lines = [line.get_xdata().tolist() for line in ax.lines if line.get_ls() == "-"]
+    assert lines == [[0.3, 0.8], [0.4, 0.7], [0.1, 0.2]]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == list(pairs)
+
+
+def test_after_finetuning_names_each_arm_with_its_mean_at_the_last_sparsity():
+    rows = read_results("criteria")
+    (ax,) = figures.after_finetuning(rows, {"chance": ("global", "random"), "best": ("global", "magnitude")}, "title").axes
+    last = rows[(rows.scope == "global") & (rows.target_sparsity == 0.98)].groupby("method").test_accuracy.mean()
+    named = {text.get_text() for text in ax.texts}
+    assert {f"chance: {last['random']:.0%}", f"best: {last['magnitude']:.0%}"} <= named

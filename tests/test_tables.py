@@ -129,3 +129,10 @@ def test_a_gpus_times_go_to_the_networks_of_their_shape():
     shares = found.groupby(["width", "method", "share"], dropna=False).time_share_4096.mean()
     assert shares[1.0, "dense"].item() == 1 and shares[0.5, "from scratch", 0.5] == shares[0.5, "width, uniform", 0.5] < 1
     assert set(deploy.backend) == {"cpu"}
+
+
+def test_accuracies_before_and_recalibrated_are_those_of_the_runs():
+    rows = read_results("official/recalibration")
+    pairs = tables.before_and_recalibrated(rows, {"norm": ("filters_l1", 0.2)})["norm"]
+    runs = rows[(rows.method == "filters_l1") & (rows.epochs == 0)]
+    assert sorted(pairs) == sorted(zip(runs.test_accuracy_before, runs.test_accuracy_recalibrated, strict=True))
