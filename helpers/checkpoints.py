@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from .data import REPOSITORY, Dataset, check, replacing
-from .masks import plain_copy, sparsity, up_to_date
+from .devices import up_to_date
+from .masks import plain_copy, sparsity
 from .models import CifarNet, CifarResNet, DepthPrunedNet, SimpleNet, WidthPrunedNet
 from .training import recipe_for, train
 

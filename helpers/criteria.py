@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import prune
 
 from .data import Dataset, Split, check
-from .devices import autocast, to_float
-from .masks import Target, mask_of, masked_parameter, parameter_of, prunable_layers, refresh, up_to_date
+from .devices import autocast, to_float, up_to_date
+from .masks import Target, mask_of, prunable_layers
 
 Data = Dataset | Split | None
 
@@ -168,11 +168,13 @@ def prune_globally(
 
 def _prune(groups: list, model: nn.Module | None, data: Data, min_kept: float = 0) -> None:
     """Prune groups of (parameters that are ranked together, their criterion or None): all masks first, then all changes."""
-    scores = {None: {target: masked_parameter(*target) for group, _ in groups for target in group}}
-    for (module, name), weight in scores[None].items():
-        check(weight is not None, "parameters", f"{name} of {module}", "a parameter that the module has")
+    targets = [target for group, _ in groups for target in group]
+    for module, name in targets:
+        check(getattr(module, name, None) is not None, "parameters", f"{name} of {module}", "a parameter that the module has")
+        up_to_date(module)
+    scores = {None: {target: getattr(*target) for target in targets}}
     for kind in {method.saliency for _, method in groups if method} - {None}:
-        scores[kind] = saliency_scores(model, data, kind, list(scores[None]))
+        scores[kind] = saliency_scores(model, data, kind, targets)
     done = []
     for stream, (group, method) in enumerate(groups):
         if method:
@@ -183,7 +185,7 @@ def _prune(groups: list, model: nn.Module | None, data: Data, min_kept: float = 
         method.compute_mask = lambda t, default_mask: t  # torch's `apply` keeps the method as a record, and hands it the mask
         prune.BasePruningMethod.apply.__func__(lambda record=method: record, module, name, importance_scores=mask)
         del method.compute_mask
-        refresh(module, name)
+        up_to_date(module)
 
 
 def saliency_scores(model: nn.Module, data: Data, kind: str, parameters: Sequence[Target] = ()) -> dict[Target, Tensor]:
@@ -195,7 +197,7 @@ def saliency_scores(model: nn.Module, data: Data, kind: str, parameters: Sequenc
     targets = parameters or [(layer, "weight") for layer in prunable_layers(model).values()]
     network = copy.deepcopy(up_to_date(model)).eval().requires_grad_()
     twins = dict(zip(model.modules(), network.modules(), strict=True))
-    weights = [parameter_of(twins[module], name) for module, name in targets]
+    weights = [getattr(twins[m], f"{name}_orig", getattr(twins[m], name)) for m, name in targets]  # pruning renames them
     totals, squares = [torch.zeros_like(weight) for weight in weights], {}
     if kind == "wanda":
         for module, _ in targets:
@@ -210,7 +212,7 @@ def saliency_scores(model: nn.Module, data: Data, kind: str, parameters: Sequenc
             for total, weight, gradient in zip(totals, weights, torch.autograd.grad(loss, weights), strict=True):
                 total += {"gradient": gradient, "taylor": gradient * weight.data}[kind].abs()
     if kind == "wanda":
-        return {(m, name): masked_parameter(twins[m], name).abs() * squares[twins[m]].sqrt() for m, name in targets}
+        return {(m, name): getattr(twins[m], name).detach().abs() * squares[twins[m]].sqrt() for m, name in targets}
     return {target: total / len(order) for target, total in zip(targets, totals, strict=True)}
 
 
@@ -220,7 +222,3 @@ def _add_squared_inputs(squares: dict[nn.Module, Tensor], layer: nn.Module, inpu
     groups = channels.square().sum(1).view(getattr(layer, "groups", 1), -1)  # [groups, inputs of each]
     outputs = groups.repeat_interleave(len(layer.weight) // len(groups), 0)
     squares[layer] = squares.get(layer, 0) + outputs.view(*outputs.shape, *[1] * (layer.weight.ndim - 2))
-
-
-def check_fraction(name: str, value: float) -> None:
-    check(0 <= value <= 1, name, value, "a fraction in [0, 1]")

@@ -42,16 +42,17 @@ def on_device(model: nn.Module, device: torch.device):
         yield
     finally:
         model.to(home)
-        refresh_masked(model)
+        up_to_date(model)
 
 
-def refresh_masked(model: nn.Module) -> None:
-    """Compute masked weights anew, without gradients: they are plain tensors, which `to` leaves and deepcopy refuses."""
-    with torch.no_grad():
-        for module in model.modules():
-            for hook in module._forward_pre_hooks.values():
-                if isinstance(hook, BasePruningMethod):
-                    hook(module, None)
+@torch.no_grad()
+def up_to_date(model: nn.Module) -> nn.Module:
+    """The model itself, its masked weights computed anew: after a load they are old, after training deepcopy refuses them."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, BasePruningMethod):
+                hook(module, None)
+    return model
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from .devices import refresh_masked
+from .devices import up_to_date
 
 Target = tuple[nn.Module, str]  # a module and the name of one of its parameters
 FORMATS = {"zeros": "{:,}".format, "weights": "{:,}".format, "sparsity": "{:.2%}".format}
@@ -46,7 +46,7 @@ def sparsity(model: nn.Module) -> SparsityReport:
         >>> sparsity(prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=3)).zeros
         3
     """
-    weights = {name: masked_parameter(layer) for name, layer in prunable_layers(model).items()}
+    weights = {name: layer.weight for name, layer in prunable_layers(up_to_date(model)).items()}
     return SparsityReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
 
 
@@ -70,34 +70,12 @@ def make_permanent(model: nn.Module) -> nn.Module:
     return model
 
 
-def up_to_date(model: nn.Module) -> nn.Module:
-    """The model itself, its masked parameters up to date and free of gradients, so that it can be deep-copied."""
-    refresh_masked(model)
-    return model
-
-
 def plain_copy(model: nn.Module) -> nn.Module:
     """A copy without masks, in which masked weights are plain zeros."""
     return make_permanent(copy.deepcopy(up_to_date(model)))
 
 
-def refresh(module: nn.Module, name: str = "weight") -> None:
-    """Bring one masked parameter, such as `module.weight`, up to date; between a load and a forward pass it is not."""
-    if hasattr(module, f"{name}_orig"):
-        setattr(module, name, masked_parameter(module, name))
-
-
-def masked_parameter(module: nn.Module, name: str = "weight") -> Tensor | None:
-    """A parameter as the next forward pass will use it, without a gradient; None where the module has none."""
-    parameter = parameter_of(module, name)
-    return None if parameter is None else parameter.detach() * mask_of(module, name)
-
-
-def parameter_of(module: nn.Module, name: str = "weight") -> nn.Parameter | None:
-    """The trained parameter, which pruning renames to `…_orig`; None where the module has none."""
-    return getattr(module, f"{name}_orig", getattr(module, name, None))
-
-
 def mask_of(module: nn.Module, name: str = "weight") -> Tensor:
+    """A copy of the mask of one parameter; ones where it has none."""
     mask = getattr(module, f"{name}_mask", None)
-    return torch.ones_like(parameter_of(module, name)) if mask is None else mask.detach().clone()
+    return torch.ones_like(getattr(module, name)) if mask is None else mask.clone()

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Split
-from .devices import autocast, eval_mode
-from .masks import up_to_date
+from .devices import autocast, eval_mode, up_to_date
 from .training import evaluate
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .criteria import MagnitudePruning, check_fraction, prune_globally
+from .criteria import MagnitudePruning, prune_globally
 from .data import Dataset, check
 from .masks import masks_of
 from .training import History, steps_in, train
@@ -51,8 +51,8 @@ def cubic(sparsity: float, rounds: int = 8, until: float = 0.6) -> Schedule:
 
 def _schedule(sparsity: float, rounds: int, until: float, level: Callable[[float], float]) -> Schedule:
     """After the share t of the prunings the sparsity is `level(t)`; the last one meets the target exactly."""
-    check_fraction("sparsity", sparsity)
-    check_fraction("until", until)
+    check(0 <= sparsity <= 1, "sparsity", sparsity, "a fraction in [0, 1]")
+    check(0 <= until <= 1, "until", until, "a fraction in [0, 1]")
     return Schedule((*(round(level(k / rounds), 12) for k in range(1, rounds)), float(sparsity)), until)
 
 
@@ -90,7 +90,7 @@ def prune_iteratively(
 
 def prune_to(model: nn.Module, sparsity: float, criterion=MagnitudePruning, data: Dataset | None = None) -> None:
     """Prune globally what is missing to a sparsity of all Conv2d and Linear weights, in place, to one weight."""
-    check_fraction("sparsity", sparsity)
+    check(0 <= sparsity <= 1, "sparsity", sparsity, "a fraction in [0, 1]")
     prune_globally(model, [criterion(max(0, _missing(model, sparsity)))], data=data)
 
 

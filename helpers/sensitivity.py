@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from .criteria import MagnitudePruning, prune_layers
 from .data import Split, check
-from .masks import plain_copy, prunable_layers, up_to_date
+from .devices import up_to_date
+from .masks import plain_copy, prunable_layers
 from .metrics import count_macs
 from .surgery import Layers, channel_groups, channels_to_remove, prune_channels, without_channels
 from .training import evaluate

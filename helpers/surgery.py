@@ -17,8 +17,8 @@ from torch.nn.utils import prune
 
 from .criteria import Criterion, Data, MagnitudePruning, saliency_scores
 from .data import check
-from .devices import eval_mode
-from .masks import masked_parameter, plain_copy, refresh, up_to_date
+from .devices import eval_mode, up_to_date
+from .masks import plain_copy
 from .metrics import example_batch
 
 Layers = Iterable[str | nn.Module]
@@ -135,10 +135,10 @@ def prune_channels(
     for name, channels in pruned.items():
         for layer in map(model.get_submodule, groups[name].producers + groups[name].norms):
             for parameter in ("weight", "bias"):
-                if (value := masked_parameter(layer, parameter)) is not None:
+                if (value := getattr(layer, parameter)) is not None:
                     mask = torch.ones_like(value).index_fill(0, channels.to(value.device), 0)
                     prune.custom_from_mask(layer, parameter, mask)
-                    refresh(layer, parameter)
+    up_to_date(model)
 
 
 def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
