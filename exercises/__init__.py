@@ -8,6 +8,7 @@ raises, so that a notebook with unsolved exercises still runs from top to bottom
 from .lesson_01 import check_images, check_parameters, check_twins
 from .lesson_02 import check_largest, check_random, check_unread
 from .lesson_03 import check_cut_weights, check_most_left, check_silent
+from .lesson_04 import check_troubles, check_two_rounds
 from .lesson_05 import check_relative, check_rescaled
 from .lesson_06 import check_first_emptied, check_spared
 from .lesson_07 import check_half_the_macs, check_parameters_lost

@@ -98,6 +98,23 @@ def criterion(importance):
     return type("Mine", (h.Criterion,), {"importance": lambda self, weight: importance(weight)})
 
 
+def two_rounds(last, permanent_after="last", epochs=1):
+    """An answer to notebook 4's second exercise, for the check: a function of the notebook's names."""
+
+    def answer(model, data):
+        network = copy.deepcopy(model)
+        for amount in (0.25, last):
+            for layer in h.prunable_layers(network).values():
+                prune.l1_unstructured(layer, "weight", amount=amount)
+            if permanent_after == "each":
+                h.make_permanent(network)
+            if epochs:
+                h.train(network, data, epochs=epochs, validate=False)
+        return h.make_permanent(network) if permanent_after == "last" else network
+
+    return lambda names: answer
+
+
 def unread(names, dim=1, kept=False):
     layer = copy.deepcopy(names["model"].stage1.conv)
     prune.ln_structured(layer, "weight", amount=0.3, n=2, dim=dim)
@@ -183,6 +200,18 @@ WRONG = {
         (lambda n: silent(n["model"].bn1), "filters of conv1"),
         ([], "are missing"),
         (7, "TypeError"),
+    ],
+    "check_troubles": [
+        (dict.fromkeys("ABCDE"), "put the numbers"),
+        ({"A": 6, "B": 8, "C": 9, "D": 7, "E": 11}, "4 of 5 are right. E is not 11"),
+        ([6, 8, 9, 7, 12], "a dictionary"),
+    ],
+    "check_two_rounds": [
+        (two_rounds(last=1 / 3, permanent_after="each"), "fine-tuning filled"),
+        (two_rounds(last=0.25), "43.8% zeros"),
+        (two_rounds(last=1 / 3, permanent_after="never"), "masks are still there"),
+        (two_rounds(last=1 / 3, epochs=0), "were not fine-tuned"),
+        (lambda n: lambda model, data: model, "work on a copy"),
     ],
     "check_rescaled": [
         ({"random"}, "look at their product"),
