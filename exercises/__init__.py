@@ -10,7 +10,6 @@ from .lesson_02 import check_largest, check_unread
 from .lesson_03 import check_alone, check_most_left
 from .lesson_05 import check_biases, check_relative
 from .lesson_08 import check_half_the_macs, check_without_blocks
-from .lesson_09 import check_round_amount, check_schedule
-from .lesson_09_old import check_false_alarm, check_pairing
+from .lesson_09 import check_equal_epochs, check_round_amount, check_schedule
 from .lesson_10 import check_csr_break_even, check_small_file
 from .prediction import predict
