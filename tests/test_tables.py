@@ -35,7 +35,6 @@ def test_difference_and_equivalence_by_hand():
     table = tables.difference_and_equivalence(a[[0.5]], b[[0.5]], bound=5)
     assert table["p within ±500, Holm"].item() == pytest.approx(stats.t.sf(5 * 3**0.5, 2)) and table.says.item() == "equivalent"
     assert tables.difference_and_equivalence(a, b, bound=1).says.tolist() == ["undecided", "different"]
-    assert tables.verdict(gaps(a, b)) == "higher at 90%; no difference shown at 50%"
 
 
 # ---- what the notebooks say
@@ -109,6 +108,12 @@ def test_advice_shows_the_rows_that_it_rests_on():
     advice, because = tables.advise(table, "storage or download")
     assert set(because.network) == set(advice.network) and "tiny" not in set(because.network)
     assert because.index.isin(table.index).all() and len(because) == advice.runs.sum()
+
+
+def test_what_to_ship_names_two_networks_for_each_place():
+    table = tables.what_to_ship(rows())
+    assert table.loc["CPU, large batches"].tolist() == ["shallow: 40%, 88.5%", "dense, int8: 50%, 89.0%"]
+    assert table.loc["GPU, one image at a time", "first"] == "not measured"
 
 
 def test_what_is_not_measured_gets_no_advice():
