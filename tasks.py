@@ -150,7 +150,7 @@ def stress():
 
 
 def test_browser():
-    """Run notebook 03 in JupyterLab in a headless Chromium, move its slider; screenshots in build/browser/."""
+    """Run three lessons in JupyterLab in a headless Chromium, guess, move a slider; screenshots in build/browser/."""
     call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", PRUNING_BROWSER="1")
 
 

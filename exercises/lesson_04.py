@@ -1,4 +1,4 @@
-"""The self-checks of notebook 04."""
+"""The self-checks of lesson 04."""
 
 import copy
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Statistics of result rows, on scipy: means and paired differences with confidence intervals.
 
-Introduced in the README's first figure and notebook 07. A sample is a sequence of numbers, one a seed.
+Introduced in the README's first figure and lesson 09. A sample is a sequence of numbers, one a seed.
 """
 
 from collections.abc import Sequence

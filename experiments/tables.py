@@ -35,7 +35,7 @@ def before_and_recalibrated(rows: pd.DataFrame, arms: dict[str, tuple[str, float
     return {name: list(accuracies.loc[[arm]].itertuples(index=False, name=None)) for name, arm in arms.items()}
 
 
-# ---- depth and width (notebook 5)
+# ---- depth and width (lesson 8)
 
 
 def time_shares(times: pd.DataFrame, batch_size: int = 1, of: float | None = None) -> pd.DataFrame:

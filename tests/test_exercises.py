@@ -98,7 +98,7 @@ def criterion(importance):
 
 
 def two_rounds(last, permanent_after="last", epochs=1):
-    """An answer to notebook 4's second exercise, for the check: a function of the notebook's names."""
+    """An answer to lesson 4's second exercise, for the check: a function of the notebook's names."""
 
     def answer(model, data):
         network = copy.deepcopy(model)

@@ -70,6 +70,8 @@ def takeaways():
     best, taylor, random, dense = (ends["global", name] for name in ("magnitude", "taylor", "random", "dense"))
     yield f"magnitude leaves {best:.1%}, Taylor scores {taylor:.1%}, random choice {random:.1%} (dense: {dense:.1%})"
     yield f"one global threshold leaves {best:.1%}, the same share from each layer {ends['layer', 'magnitude']:.1%}"
+    rows = read_results("official/recalibration").query("epochs == 0 and method == 'filters_l1'")
+    yield f"scores {rows.test_accuracy_before.mean():.1%}; with BatchNorm measured anew, and no training, {rows.test_plain.mean():.1%}"
     kinds = read_results("deploy").groupby("network").mean(numeric_only=True)
     masked, half = kinds.loc["half width, 90% masked"], kinds.loc["half width"]
     time = masked.time_share_1 / half.time_share_1
