@@ -137,7 +137,7 @@ def main(python):
     for good, what, state, todo in check(python):
         bad += not good
         if state.startswith(OWN):
-            ready = "jupyter lab notebooks"
+            ready = "jupyter lab"
         print("  %s %-12s %s%s" % ("✓" if good else "✗", what, state, "" if good else "  ->  " + todo), flush=True)
     print("ready: " + ready if not bad else "%d thing%s to do first" % (bad, "" if bad == 1 else "s"))
     return int(bad > 0)
