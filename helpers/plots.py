@@ -136,8 +136,8 @@ def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
         for place, value in enumerate(values):
             ax.plot(value, place, "C0o", markersize=8)
             ax.annotate(f"{value:.1%}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
-        ax.set(title=name, yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
-        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=PercentFormatter(1.0))
+        ax.set(title=name.replace(" (", "\n("), yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
+        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=lambda x, _: f"{100 * x:g}%")
     axes[0].invert_yaxis()
     fig.suptitle(title, fontsize=12)
     return fig
