@@ -17,7 +17,8 @@ STAMP = os.path.join(VENV, "installed")  # what is installed there; a .venv with
 UNFINISHED, CHANGING = "being made", "being changed"
 BUILD = os.path.join(HERE, "build")
 OLDEST = (3, 11)
-LAB = ("-m", "jupyterlab", "notebooks")
+LAB = ("-m", "jupyterlab", "--LabApp.default_url=/lab/workspaces/lessons")
+WORKSPACES = {"JUPYTERLAB_WORKSPACES_DIR": os.path.join(BUILD, "workspaces")}  # your own stay as they are
 
 
 def fail(line):
@@ -149,13 +150,15 @@ def stress():
 
 
 def test_browser():
-    """Run notebook 03 in JupyterLab in a headless Chromium, move its slider; screenshots in build/browser/."""
+    """Run three lessons in JupyterLab in a headless Chromium, guess, move a slider; screenshots in build/browser/."""
     call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", PRUNING_BROWSER="1")
 
 
 def lab():
-    """Open JupyterLab on the notebooks."""
-    call(PYTHON, *LAB)
+    """Open JupyterLab on README, lesson 01 and the table of contents."""
+    import_workspace = ("-m", "jupyterlab.labapp", "workspaces", "import", os.path.join("tools", "lessons.jupyterlab-workspace"))
+    call(PYTHON, *import_workspace, **WORKSPACES)
+    call(PYTHON, *LAB, **WORKSPACES)
 
 
 def data():

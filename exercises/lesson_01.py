@@ -1,4 +1,4 @@
-"""The self-checks of notebook 01."""
+"""The self-checks of lesson 01."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The self-checks of notebook 02."""
+"""The self-checks of lesson 02."""
 
 import copy
 from collections.abc import Callable, Sequence

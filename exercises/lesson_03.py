@@ -1,4 +1,4 @@
-"""The self-checks of notebook 03."""
+"""The self-checks of lesson 03."""
 
 import copy
 from collections.abc import Mapping, Sequence

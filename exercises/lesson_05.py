@@ -1,4 +1,4 @@
-"""The self-checks of notebook 05."""
+"""The self-checks of lesson 05."""
 
 import copy
 

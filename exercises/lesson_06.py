@@ -1,4 +1,4 @@
-"""The self-checks of notebook 06."""
+"""The self-checks of lesson 06."""
 
 import copy
 

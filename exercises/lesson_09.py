@@ -1,4 +1,4 @@
-"""The self-checks of notebook 06."""
+"""The self-checks of lesson 09."""
 
 from collections.abc import Sequence
 
@@ -37,9 +37,19 @@ def check_round_amount(answer: float) -> str:
     reached = 1 - (1 - amount) ** 8
     if abs(reached - 0.9) < 0.002:
         return f"eight times {amount:.1%} of what remains is {reached:.1%}"
-    why = (
-        "an eighth of 90 % would do if amounts counted all weights; they count what remains"
-        if abs(amount - 0.1125) < 0.002
-        else ""
-    )
-    raise Wrong(f"eight rounds of it reach {reached:.1%}, not 90 %" + (f": {why}" if why else ""))
+    if abs(amount - 0.1125) < 0.002:
+        raise Wrong(f"eight rounds of it reach {reached:.1%}: an eighth of 90 % would do if amounts counted all weights")
+    raise Wrong(f"eight rounds of it reach {reached:.1%}, not 90 %")
+
+
+@self_check("put a number of epochs there")
+def check_equal_epochs(answer: float) -> str:
+    """The epochs of instant pruning beside five rounds with ten epochs each."""
+    epochs = number(answer)
+    if epochs == 50:
+        return "five rounds of ten epochs; part of the two points may be the training, not the schedule"
+    if epochs == 10:
+        raise Wrong("that is what the report did: its gradual arm trained five times as long")
+    if epochs in (40, 60):
+        raise Wrong("ten epochs follow each of the five prunings, the last one too")
+    raise Wrong("count the epochs of the gradual arm from its first pruning to its end")

@@ -1,4 +1,4 @@
-"""The self-checks of notebook 08."""
+"""The self-checks of lesson 10."""
 
 import copy
 import gzip

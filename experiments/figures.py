@@ -41,9 +41,10 @@ LOOKS = {  # methods that only rows have: label, color, marker, line style
     DEPTH: ("depth: without blocks", "C2", "^", "-"),
     WIDTH: ("width: as many MACs as depth", "C3", "s", "--"),
     "masked": ("masked weights", "C0", "o", "-"),
-    "one_shot": ("instant: all before the first step", "C0", "o", "-"),
-    "equal_steps_8": ("gradual, 8 equal portions", "C2", "^", "--"),
-    "cubic_8": ("gradual, cubic: most of it early", "C4", "v", "-."),
+    "one_shot": ("instant", "C0", "o", "-"),
+    "equal_steps_8": ("gradual, equal", "C2", "^", "--"),
+    "geometric_8": ("gradual, geometric", "C6", "d", (0, (6, 2))),
+    "cubic_8": ("gradual, cubic", "C4", "v", "-."),
 }
 METHODS = {name: {"label": name} | style for name, style in STYLES.items()}
 METHODS |= {name: dict(zip(("label", "color", "marker", "ls"), look, strict=True)) for name, look in LOOKS.items()}
@@ -223,7 +224,9 @@ def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
         text.set_color("black" if value > 0.6 else "white")
     ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
     ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
-    ax.set(xlabel="share of this layer's weights removed", title=f"all weights: {dense:.1%}" if dense else None)
+    ax.set(
+        xlabel="share of this layer's weights removed", title=f"one layer pruned alone (dense: {dense:.1%})" if dense else None
+    )
     ax.grid(visible=False)
     fig.colorbar(image, ax=ax, label="validation accuracy (darkest: chance)", format=PERCENT)
     return fig
@@ -282,123 +285,122 @@ def _depth_by_time(ax: plt.Axes, rows: pd.DataFrame) -> None:
 
 
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
-    """Accuracy during training for 1, 2, 4 and 8 equal prunings, a column for each final sparsity: means with 95 % CI as bands.
+    """Accuracy during training for one and for eight equal prunings, a panel for each final sparsity: means, 95 % CI as bands.
 
-    Marks are prunings; below, the steps after the last one, enlarged. The legend has the test accuracies at the end.
+    Marks are prunings. The names at the right have the test accuracies at the end.
     """
-    rounds = rows.schedule.str.extract(r"(\d+)$")[0].fillna("1").astype(int).where(rows.method != "dense", 0)
-    levels, total, until = sorted(rows.target_sparsity[rounds > 0].unique()), int(rows.steps.iloc[0]), rows.until.iloc[0]
-    fig, axes = plt.subplots(2, len(levels), figsize=(4.85 * len(levels), 7.4), squeeze=False, gridspec_kw={"hspace": 0.06})
-    for (whole, end), level in zip(axes.T, levels, strict=True):
-        late = []  # accuracies in the second half of the enlarged steps, which decide the scale
-        for k, runs in rows[(rows.target_sparsity == level) | (rounds == 0)].groupby(rounds):
+    shown = {"none": "dense", "one_shot": "instant", "equal_steps_8": "8 equal prunings"}
+    levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
+    total, until = int(rows.steps.iloc[0]), rows.until.iloc[0]
+    fig, axes = plt.subplots(1, len(levels), figsize=(5.2 * len(levels), 4), sharey=True)
+    for ax, level in zip(axes, levels, strict=True):
+        ends = {}
+        for schedule, name in shown.items():
+            runs = rows[(rows.schedule == schedule) & rows.target_sparsity.isin((level, 0))]
             pairs = runs.curve.str.split().explode().str.split(":", expand=True)  # "step:accuracy" of each look during a run
             looks = pairs.astype(float).set_axis(["step", "accuracy"], axis=1)
             looks["place"] = looks.groupby(level=0).cumcount()
             steps = looks.groupby("place").step.first()
-            pruned = [step for step, _ in equal_steps(level, k, until).steps(total)] if k else []
-            final = mean_ci(runs.test_accuracy)
-            name = f"{k} pruning{'s' if k > 1 else ''}" if k else "dense"
-            style = METHODS[name] | {"label": f"{name}: {final.mean:.1%} ± {100 * final.margin:.1f}", "markersize": 6, "lw": 1.5}
+            rounds = {"none": 0, "one_shot": 1, "equal_steps_8": 8}[schedule]
+            pruned = [step for step, _ in equal_steps(level, rounds, until).steps(total)] if rounds else []
+            style = METHODS["dense" if schedule == "none" else schedule] | {"markersize": 6, "lw": 1.5}
             style["marker"] = style["marker"] if pruned else ""
             style["markevery"] = steps[steps.isin(pruned)].drop_duplicates(keep="last").index.tolist()
-            for ax in (whole, end):
-                means = draw_means(ax, looks, "step", "accuracy", "place", style, band=True)
-                ax.yaxis.set_major_formatter(PERCENT)
-            late += means["mean"][steps > (1 + until) / 2 * total].tolist()
-        whole.set(title=f"final sparsity {level:.0%}", ylim=(0, 1), xlabel="optimizer step")
-        end.set(xlim=(until * total, total), ylim=(min(late) - 0.02, max(late) + 0.02), xlabel="optimizer step, enlarged")
-        end.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.17), title="test accuracy at the end, 95 % CI")
-    fig.supylabel(f"validation accuracy, {rows.dataset.iloc[0]}", fontsize=10)
-    fig.suptitle(f"{_seeds(rows)}, on the same {int(rows.curve_images.iloc[0])} validation images; marks: prunings", fontsize=10)
+            means = draw_means(ax, looks, "step", "accuracy", "place", style, band=True)
+            ends[f"{name}: {runs.test_accuracy.mean():.1%}"] = (total, means["mean"].iloc[-1], style["color"])
+        ax.yaxis.set_major_formatter(PERCENT)
+        ax.set(title=f"to {level:.0%} weights set to zero", ylim=(0, 1), xlabel="optimizer step")
+        plots.label_ends(ax, ends)
+    axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}")
+    images = int(rows.curve_images.iloc[0])
+    seen = f"{_seeds(rows)}, on {images} validation images; marks: prunings; names: test accuracy at the end"
+    fig.suptitle(f"The last of eight equal cuts is the deepest\n{seen}", fontsize=10)
     return fig
 
 
-def gradual_vs_instant(rows: pd.DataFrame, bound: float = 0.003) -> Figure:
-    """Test accuracy by sparsity of instant, gradual and cubic pruning; below, gradual and cubic minus instant, seed by seed.
+def gradual_vs_instant(rows: pd.DataFrame) -> Figure:
+    """Test accuracy by sparsity of instant and gradual pruning; beside it each gradual schedule minus instant, seed by seed.
 
-    Without controls and mistakes (column `variant`), the last pruning late (`until`). The band is `bound` to either side of none.
+    Without controls and mistakes (column `variant`), the last pruning late (`until`).
     """
-    rows = rows[rows.variant.isna() & (rows.until == rows.until.max())]
+    if "variant" in rows:
+        rows = rows[rows.variant.isna()]
+    rows = rows[rows.until == rows.until.max()]
     rows = rows.assign(method=rows.schedule.where(rows.method != "dense", "dense"))
-    arms = [name for name in ("one_shot", "equal_steps_8", "cubic_8") if name in set(rows.method)]
-    fig, axes = plt.subplot_mosaic([["all", "all"], ["fine", "coarse"]], figsize=(9.5, 7.6), height_ratios=(4, 3))
-    curves(axes["all"], rows, "test_accuracy", arms)
-    reference_line(axes["all"], rows, "test_accuracy", x=0.87)
-    axes["all"].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
-    axes["all"].legend(fontsize=9, loc="lower left")
+    arms = [name for name in ("one_shot", "equal_steps_8", "geometric_8", "cubic_8") if name in set(rows.method)]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), width_ratios=(5, 4))
+    curves(left, rows, "test_accuracy", arms)
+    reference_line(left, rows, "test_accuracy", x=0.8)
+    means = rows.pivot_table(index="target_sparsity", columns="method", values="test_accuracy")[arms].dropna().iloc[-1]
+    right_end, names = left.get_xticks()[-1], {arm: METHODS[arm]["label"].removeprefix("gradual, ") for arm in arms}
+    plots.label_ends(left, {names[arm]: (right_end, means[arm], METHODS[arm]["color"]) for arm in arms})
+    title = f"at {means.name:.0%}, {names[means.idxmax()]} ends highest and {names[means.idxmin()]} lowest"
+    left.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", xlabel="weights set to zero", title=title)
     pairs = rows[rows.method.isin(arms)].pivot(index=["target_sparsity", "seed"], columns="method", values="test_accuracy")
     gaps = 100 * pairs.sub(pairs.one_shot, axis=0)
-    halves = np.array_split(gaps.index.unique("target_sparsity"), 2)
-    for ax, levels in zip((axes["fine"], axes["coarse"]), halves, strict=True):
-        ax.axhline(0, color=METHODS["one_shot"]["color"], lw=1.2)
-        ax.axhspan(-100 * bound, 100 * bound, color="0.5", alpha=0.15, lw=0)
-        for k, arm in enumerate(arms[1:]):
-            runs = gaps[arm].loc[levels].dropna().rename("gap").reset_index()
-            runs["place"] = runs.target_sparsity.map(list(levels).index) + 0.24 * (k - (len(arms) - 2) / 2)
-            draw_means(ax, runs, "place", "gap", "target_sparsity", METHODS[arm] | {"ls": ""}, apart=0.045)
-        ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
-        ax.set(xlabel="sparsity", xlim=(-0.5, len(levels) - 0.5), title=f"{levels[0]:.0%} to {levels[-1]:.0%}, minus instant")
-    axes["fine"].set(ylabel="points of test accuracy")
-    fig.suptitle(f"every run; mean and 95 % CI of {rows.seed.nunique()} seeds; band below: ± {100 * bound:g} points", fontsize=10)
+    levels = list(gaps.index.unique("target_sparsity"))
+    right.axhline(0, color=METHODS["one_shot"]["color"], lw=1.2)
+    for k, arm in enumerate(arms[1:]):
+        runs = gaps[arm].dropna().rename("gap").reset_index()
+        runs["place"] = runs.target_sparsity.map(levels.index) + 0.24 * (k - (len(arms) - 2) / 2)
+        draw_means(right, runs, "place", "gap", "target_sparsity", METHODS[arm] | {"ls": ""}, apart=0.045)
+    ends = gaps.loc[levels[-1]].mean()
+    plots.label_ends(right, {names[arm]: (len(levels) - 0.5, ends[arm], METHODS[arm]["color"]) for arm in arms})
+    right.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    right.set(xlabel="weights set to zero", xlim=(-0.5, len(levels) - 0.5))
+    right.set(ylabel="points of test accuracy", title="difference from instant, same seed")
+    fig.suptitle(f"every run as a small mark; {_seeds(rows)}", fontsize=10)
     return fig
 
 
-COSTS = {
-    "time_share_1": "one image",
-    "time_share_256": "256 images",
-    "zipped_bytes": "bytes of the zipped file",
-    "macs": "MACs of one image",
+COSTS = {"time_share_1": "time for one image, as a share of the dense network's", "zipped_bytes": "bytes of the zipped file"}
+NAMED = {  # the networks that `pareto` names, and where: points to the right and up, and the side of the text that is aligned
+    "dense": (0, 8, "center"),
+    "without 2 blocks": (-14, -48, "right"),
+    "narrower, MACs as without 2 blocks": (12, -124, "right"),
+    "half width": (0, 8, "center"),
+    "half width, 90% masked": (8, -4, "left"),
+    "dense, int8": (4, 8, "center"),
+    "without 2 blocks, int8": (-8, 2, "right"),
+    "half width, int8": (-6, 6, "right"),
 }
+
+LEADER = {"arrowstyle": "-", "color": "0.6", "lw": 0.8, "shrinkB": 4}
 
 
 def pareto(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against four costs for all networks of `deploy` rows: means over seeds, and every run as a small mark.
+    """Test accuracy against time and against bytes for networks of `deploy` rows, means over seeds: a few named, others pale.
 
-    Filled marks are fp32, hollow ones int8, whose MACs are of another kind. The line joins the networks that no other one beats
-    in both accuracy and cost. Masked networks are labeled with their sparsity; an arrow names one that lies below the others.
+    Filled marks are fp32, hollow ones int8. The line joins the networks that no other one beats in both accuracy and cost.
+    Networks more than two points below the named ones are not drawn, but counted.
     """
-    fig, axes = plt.subplots(2, 2, figsize=(9.7, 7.8), sharey=True, gridspec_kw={"hspace": 0.06})
+    fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.8), sharey=True)
     rows = rows.assign(method=rows.method.replace("magnitude", "masked"))
-    kinds = rows.groupby(["network", "method", "precision", "width"]).mean(numeric_only=True).reset_index()
-    floor = kinds.test_accuracy[kinds.method != "masked"].min() - 0.02  # masked networks below it are named, not drawn
-    for ax, (cost, label) in zip(axes.flat, COSTS.items(), strict=True):
-        shown = kinds[(kinds.precision == "fp32") | (cost != "macs")]
-        for (method, precision), networks in shown.groupby(["method", "precision"]):
-            style = METHODS[method] | {"ls": ""}
-            if precision == "int8":
-                style |= {"label": None, "markerfacecolor": "white"}
-            runs = rows[(rows.method == method) & (rows.precision == precision)]
-            ax.plot(runs[cost], runs.test_accuracy, **style | DOT)
-            ax.plot(networks[cost], networks.test_accuracy, **style)
-        best = shown.sort_values([cost, "test_accuracy"], ascending=[True, False])
+    kinds = rows.groupby(["network", "method", "precision"])[[*COSTS, "test_accuracy"]].mean().reset_index()
+    floor = kinds.test_accuracy[kinds.network.isin(NAMED)].min() - 0.02
+    below = (kinds.test_accuracy < floor).sum()
+    for ax, (cost, label) in zip(axes, COSTS.items(), strict=True):
+        for network in kinds[kinds.test_accuracy >= floor].itertuples():
+            x, y, named = getattr(network, cost), network.test_accuracy, network.network in NAMED
+            style = METHODS[network.method] | {"ls": "", "label": None, "alpha": 1 if named else 0.25}
+            ax.plot(x, y, **style | ({"markerfacecolor": "white"} if network.precision == "int8" else {}))
+            if named:
+                right, up, side = NAMED[network.network]
+                text = network.network.replace(", MACs as ", ",\nMACs as\n")
+                look = {"ha": side, "fontsize": 9, "color": "0.2", "arrowprops": LEADER if up < -20 else None}
+                ax.annotate(text, (x, y), (right, up), textcoords="offset points", **look)
+        best = kinds.sort_values([cost, "test_accuracy"], ascending=[True, False])
         best = best[best.test_accuracy > best.test_accuracy.cummax().shift(fill_value=0)]
         ax.plot(best[cost], best.test_accuracy, color="0.6", lw=1, zorder=1)
-        _name_networks(ax, shown[(shown.precision == "fp32") & shown.method.isin(("dense", "masked"))], cost, floor)
-        ax.set(xscale="log", xlabel=label, ylim=(floor, None))
+        ax.set(xscale="log", xlabel=label, ylim=(floor, kinds.test_accuracy.max() + 0.006), xmargin=0.18)
         ax.yaxis.set_major_formatter(PERCENT)
-        if cost.startswith("time_share"):
-            dense = kinds[(kinds.method == "dense") & (kinds.precision == "fp32")].nlargest(1, "width")
-            milliseconds = dense[cost.replace("time_share", "latency_ms")].item()
-            ax.set(xlabel=f"{label}: share of the dense network's {milliseconds:.3g} ms")
-            ax.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=PERCENT, minor_formatter="")
-    fig.supylabel(f"test accuracy, {rows.dataset.iloc[0]}", fontsize=10)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=3)
+    axes[0].xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=PERCENT, minor_formatter="")
+    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", title="time: 8 bits or fewer blocks, not masks")
+    axes[1].set(title="bytes: 8 bits first, masks only when zipped")
     how = f"onnxruntime, threads: {rows.threads.iloc[0]:g}, means of {rows.seed.nunique()} seeds"
-    fig.suptitle(f"{how}; filled: fp32, hollow: int8; the line joins what nothing beats in both", fontsize=10)
+    marks = f"filled: fp32, hollow: int8; pale: all others ({below} below the axis); the line joins what nothing beats in both"
+    fig.suptitle(f"{how}; {marks}", fontsize=10)
     return fig
-
-
-def _name_networks(ax: plt.Axes, networks: pd.DataFrame, cost: str, floor: float) -> None:
-    """Dense networks by name, masked ones by their sparsity."""
-    for network in networks.itertuples():
-        text, place, side = network.network, (-5, 5), "right"
-        if network.method == "masked":
-            text, place, side = f"{network.target_sparsity:.0%}", (6, -4), "left"
-        if network.test_accuracy < floor:
-            text, place = f"↓ {text} masked: {network.test_accuracy:.1%}", (-4, -4)
-        point = (getattr(network, cost), max(network.test_accuracy, floor + 0.003))
-        ax.annotate(text, point, xytext=place, textcoords="offset points", ha=side, fontsize=9)
 
 
 def mask_patterns() -> Figure:

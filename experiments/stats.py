@@ -1,6 +1,6 @@
 """Statistics of result rows, on scipy: means and paired differences with confidence intervals.
 
-Introduced in the README's first figure and notebook 07. A sample is a sequence of numbers, one a seed.
+Introduced in the README's first figure and lesson 09. A sample is a sequence of numbers, one a seed.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from torch import nn
 
 from helpers.data import check
-from helpers.masks import masks_of
 
 
 class Estimate(NamedTuple):
@@ -95,17 +93,3 @@ def holm(p_values: dict) -> dict:
     """
     corrected = multipletests(list(p_values.values()), method="holm")[1]
     return dict(zip(p_values, corrected.tolist(), strict=True))
-
-
-def mask_overlap(a: nn.Module, b: nn.Module) -> tuple[float, float]:
-    """Which share of the weights that either of two networks keeps both keep (the Jaccard index), and the same by chance.
-
-    By chance: for random masks that keep as many weights in each layer. Both are 1 where nothing is pruned.
-    """
-    kept, both, both_by_chance = 0, 0, 0.0
-    for mask_a, mask_b in zip(masks_of(a).values(), masks_of(b).values(), strict=True):
-        kept_a, kept_b = int(mask_a.sum()), int(mask_b.sum())
-        kept += kept_a + kept_b
-        both += int((mask_a * mask_b).sum())
-        both_by_chance += kept_a * kept_b / mask_a.numel()
-    return both / max(1, kept - both), both_by_chance / max(1, kept - both_by_chance)

@@ -4,15 +4,13 @@ Rows in, table out. Differences are in points of accuracy, paired by seed, with 
 
 Example:
     >>> from helpers import read_results
-    >>> mask_overlaps(read_results("gradual_pruning")).loc["one-shot, same network", "90%"]
-    '0.672 ± 0.002'
+    >>> accuracy_by_schedule(read_results("gradual_vs_instant")).loc[0.98].idxmax()
+    'cubic'
 """
 
 import pandas as pd
 from scipy.stats import quantile_test
 from statsmodels.stats.weightstats import ttost_paired
-
-from helpers.schedules import cubic, equal_steps
 
 from .stats import Estimate, holm, mean_ci, paired_difference
 
@@ -37,7 +35,7 @@ def before_and_recalibrated(rows: pd.DataFrame, arms: dict[str, tuple[str, float
     return {name: list(accuracies.loc[[arm]].itertuples(index=False, name=None)) for name, arm in arms.items()}
 
 
-# ---- depth and width (notebook 5)
+# ---- depth and width (lesson 8)
 
 
 def time_shares(times: pd.DataFrame, batch_size: int = 1, of: float | None = None) -> pd.DataFrame:
@@ -62,7 +60,9 @@ def time_shares(times: pd.DataFrame, batch_size: int = 1, of: float | None = Non
     return pd.DataFrame(shares, index=["time", "low", "high"]).T.rename_axis(SHAPE)
 
 
-# ---- gradual pruning (notebooks 6 and 7)
+# ---- instant or gradual (lesson 9)
+
+SCHEDULES = {"one_shot": "instant", "equal_steps_8": "equal", "geometric_8": "geometric", "cubic_8": "cubic"}
 
 
 def by_seed(rows: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
@@ -85,117 +85,13 @@ def _in_points(estimates: dict[float, Estimate]) -> pd.Series:
     return pd.Series(estimates).map(lambda estimate: estimate.in_points(2))
 
 
-def number_of_prunings(rows: pd.DataFrame) -> pd.DataFrame:
-    """2, 4 and 8 equal prunings against one and against half as many: rows of `gradual_pruning`."""
-    masked = rows[rows.method == "magnitude"]
-    accuracy = masked.pivot(index="seed", columns=["target_sparsity", "schedule"], values="test_accuracy")
-    table = {}
-    for level in (0.9, 0.98):
-        for rounds, fewer in ((2, "one_shot"), (4, "equal_steps_2"), (8, "equal_steps_4")):
-            arm = accuracy[level, f"equal_steps_{rounds}"]
-            table[f"{level:.0%}", f"{rounds} prunings"] = {
-                "minus 1 pruning": paired_difference(arm, accuracy[level, "one_shot"]).in_points(),
-                "minus half as many": paired_difference(arm, accuracy[level, fewer]).in_points(),
-                "the last one takes": f"{_last_portion(equal_steps(level, rounds))} of what is left",
-            }
-    return pd.DataFrame(table).T
-
-
-def _last_portion(schedule) -> str:
-    """The share of the remaining weights that the last pruning of a schedule removes."""
-    before, after = schedule.levels[-2:]
-    return f"{(after - before) / (1 - before):.0%}"
-
-
-def mask_overlaps(rows: pd.DataFrame) -> pd.DataFrame:
-    """What the masks of 8 prunings share with other masks: rows of `gradual_pruning`."""
-    others = {
-        "overlap_one_shot": "one-shot, same network",
-        "overlap_other_seed": "one-shot, another seed",
-        "overlap_by_chance": "chance, layer by layer",
-    }
-    by_level = rows[rows.schedule == "equal_steps_8"].groupby("target_sparsity")
-    table = {}
-    for column, name in others.items():
-        table[name] = by_level[column].apply(mean_ci).map(lambda overlap: f"{overlap.mean:.3f} ± {overlap.margin:.3f}")
-    return pd.DataFrame(table).T.rename(columns="{:.0%}".format)
-
-
-def verdict(differences: dict[float, Estimate]) -> str:
-    """At which sparsities an arm differs from instant pruning, by tests corrected for their number (`gaps`).
-
-    Example:
-        >>> verdict({0.9: Estimate(0.01, 0.005, 0.015, 10, p=0.001), 0.5: Estimate(0.0, -0.01, 0.01, 10, p=0.8)})
-        'higher at 90%; no difference shown at 50%'
-    """
-    p = holm({level: gap.p for level, gap in differences.items()})
-    found = {"lower": [], "higher": [], "no difference shown": []}
-    for level in sorted(p):
-        sign = "higher" if differences[level].mean > 0 else "lower"
-        found[sign if p[level] < 0.05 else "no difference shown"].append(f"{level:.0%}")
-    return "; ".join(f"{name} at {', '.join(levels)}" for name, levels in found.items() if levels)
-
-
-def gradual_against_instant(
-    instant: pd.DataFrame, dense: pd.Series, differences: dict[str, dict[float, Estimate]]
-) -> pd.DataFrame:
-    """Instant pruning's accuracy, and what dense, equal and cubic differ from it: `by_seed`, and `gaps` for each arm."""
-    table = {"instant": {}, "instant - dense": {}}
-    for level in differences["equal"]:
-        accuracy = mean_ci(instant[level].dropna())
-        table["instant"][level] = f"{accuracy.mean:.1%} ± {100 * accuracy.margin:.1f}"
-        table["instant - dense"][level] = paired_difference(instant[level].dropna(), dense).in_points(2)
-    for arm, difference in differences.items():
-        table[f"{arm} - instant"] = _in_points(difference)
-    return pd.DataFrame(table)
-
-
-def earlier_end(rows: pd.DataFrame) -> pd.DataFrame:
-    """What it brings to end the prunings at 30 % of the steps, not at 60 %: rows of `gradual_vs_instant` without variants."""
-    instant = by_seed(rows[rows.schedule == "one_shot"])
-    table, last = {}, {}
-    for name, schedule in (("equal", equal_steps), ("cubic", cubic)):
-        arm = rows[rows.schedule == f"{schedule.__name__}_8"]
-        early, late = by_seed(arm[arm.until == 0.3]), by_seed(arm[arm.until == 0.6])
-        table[f"{name}: end at 30 % minus instant"] = _in_points(gaps(early, instant))
-        table[f"{name}: end at 30 % minus end at 60 %"] = _in_points(gaps(early, late))
-        last[f"{name}: the last pruning takes"] = {level: _last_portion(schedule(level, 8)) for level in early}
-    return pd.DataFrame(table | last).T.rename(columns="{:.0%}".format)
-
-
-def other_cases(cases: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Instant, equal and cubic pruning at 90, 95 and 98 % in other settings: the rows of each by its name.
-
-    Example:
-        >>> other_cases({"width 1.0": read_results("gradual_vs_instant_wide")})  # doctest: +SKIP
-    """
-    table = {}
-    for case, rows in cases.items():
-        arms = {name: by_seed(runs) for name, runs in rows.groupby("schedule")}
-        instant = arms["one_shot"]
-        table[case, "instant"] = instant.mean().map("{:.1%}".format)
-        table[case, "equal - instant"] = _in_points(gaps(arms["equal_steps_8"], instant))
-        table[case, "cubic - instant"] = _in_points(gaps(arms["cubic_8"], instant))
-    return pd.DataFrame(table).loc[[0.9, 0.95, 0.98]].T.rename(columns="{:.0%}".format)
-
-
-def training_time(ratio: pd.DataFrame) -> pd.DataFrame:
-    """Median and quartiles of `ratio` (a column for each arm), and the number of seeds, for each `how` in its index."""
-    table = {}
-    for arm in ratio:
-        quartiles = ratio[arm].groupby("how").quantile([0.25, 0.5, 0.75]).unstack()
-        table[arm] = {how: f"{middle:.2f}× ({low:.2f} to {high:.2f})" for how, low, middle, high in quartiles.itertuples()}
-    return pd.DataFrame(table).rename_axis("how").assign(seeds=ratio.reset_index().groupby("how").seed.nunique())
-
-
-def worth_of_the_mask(rows: pd.DataFrame, instant: pd.DataFrame) -> pd.DataFrame:
-    """A random mask, and new weights under the same mask, against instant pruning: rows of `gradual_vs_instant`."""
-    table = {}
-    for variant in ("random mask", "re-initialised"):
-        accuracy = by_seed(rows[rows.variant == variant])
-        table[variant] = accuracy.mean().map("{:.1%}".format)
-        table[f"{variant} minus instant"] = _in_points(gaps(accuracy, instant))
-    return pd.DataFrame(table).T.rename(columns="{:.0%}".format)
+def accuracy_by_schedule(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean test accuracy over seeds: a row a sparsity, a column a schedule, without controls and mistakes (`variant`)."""
+    if "variant" in rows:
+        rows = rows[rows.variant.isna()]
+    rows = rows[(rows.until == rows.until.max()) & rows.schedule.isin(SCHEDULES)]
+    table = rows.pivot_table(index="target_sparsity", columns="schedule", values="test_accuracy")
+    return table[[name for name in SCHEDULES if name in table]].rename(columns=SCHEDULES)
 
 
 def mistakes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +111,7 @@ def mistakes(rows: pd.DataFrame) -> pd.DataFrame:
     plain, reset = arms(late), arms(rows[rows.variant == "reset optimiser"])
     measured = {
         "no mistake": plain,
-        "optimiser reset": reset | {"one_shot": plain["one_shot"]},  # instant pruning has nothing to reset
+        "optimizer reset": reset | {"one_shot": plain["one_shot"]},  # instant pruning has nothing to reset
         "no shuffling": arms(rows[rows.variant == "no shuffling"]),
         "read in batches of 500": arms(late, "test_accuracy_batches_of_500"),
         "read in batches of 20": arms(late, "test_accuracy_batches_of_20"),
@@ -248,7 +144,7 @@ def difference_and_equivalence(equal: pd.DataFrame, instant: pd.DataFrame, bound
     return table.assign(says=[says[pair] for pair in significant.itertuples(index=False, name=None)])
 
 
-# ---- which pruning for which hardware (notebook 8)
+# ---- which pruning for which hardware (lesson 10)
 
 
 def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -302,19 +198,20 @@ def advise(rows: pd.DataFrame, target: str, points: float = 1.0) -> tuple[pd.Dat
     return good, rows[rows.network.isin(good.network)]
 
 
-def two_cheapest(advice: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """For each target and width the two cheapest networks of `advise` that cost no more than the dense one.
+def what_to_ship(rows: pd.DataFrame, points: float = 1.0) -> pd.DataFrame:
+    """For each target the two cheapest networks of the largest width that `advise` names: cost as a share of the dense network's.
 
     Example:
-        >>> two_cheapest({target: advise(rows, target)[0] for target in TARGETS})  # doctest: +SKIP
+        >>> what_to_ship(read_results("deploy")).loc["storage or download", "first"]  # doctest: +SKIP
+        'without 2 blocks, int8: 15%, 85.4%'
     """
-    best = []
-    for target, networks in advice.items():
-        cheap = networks[networks.share <= 1].groupby("width").head(2)
-        best.append(cheap.assign(target=target))
-    best = pd.concat(best)
-    best["points lost"] = best.lost.map("{:+.1f}".format) + best.margin.map(" ± {:.1f}".format)
-    return best.set_index(["target", "width"])[["network", "share", "test_accuracy", "points lost", "runs"]]
+    table = {}
+    for target in TARGETS:
+        good = advise(rows, target, points)[0]
+        cheap = good[(good.width == good.width.max()) & (good.share < 1)].head(2)
+        cells = [f"{one.network}: {one.share:.0%}, {one.test_accuracy:.1%}" for one in cheap.itertuples()]
+        table[target] = [*cells, "-", "-"][:2] if cells else ["not measured", ""]
+    return pd.DataFrame(table, index=["first", "second"]).T
 
 
 def on_gpu(rows: pd.DataFrame, cut: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""One file format for dense, masked and shrunk networks, and the trained networks that the notebooks start from (01 and 08)."""
+"""One file format for dense, masked and shrunk networks, and the trained networks that the notebooks start from (01 and 10)."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
 def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = None) -> nn.Module:
     """A saved network, in evaluation mode, masks in place; `model.manifest` and `model.facts` say what it is.
 
-    By default the collection's checkpoint: a `CifarNet` of width 1.0 that notebook 01 trained on CIFAR-10. For a class that is
+    By default the collection's checkpoint: a `CifarNet` of width 1.0 that lesson 01 trained on CIFAR-10. For a class that is
     not of this collection, `into` is a network of the same class: a copy of it gets what the file holds. A CheckpointError names
     a file that is missing, damaged, foreign or from a later version, and the next step.
     """

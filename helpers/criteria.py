@@ -1,4 +1,4 @@
-"""Which weights to remove, by criteria that score them, and where: layer by layer or globally. Introduced in notebook 04."""
+"""Which weights to remove, by criteria that score them, and where: layer by layer or globally. Introduced in lesson 05."""
 
 import copy
 import math

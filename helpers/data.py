@@ -1,4 +1,4 @@
-"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in notebook 01: see `load_dataset`."""
+"""The data sets: CIFAR-10, and scikit-learn's digits in the same shape. Introduced in lesson 01: see `load_dataset`."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantized to 8 bits. Introduced in notebook 08."""
+"""Networks outside PyTorch: exported to ONNX, run and timed in onnxruntime, quantized to 8 bits. Introduced in lesson 10."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which weights a network has lost: layers, masks and reports. Introduced in notebook 02."""
+"""Which weights a network has lost: layers, masks and reports. Introduced in lesson 02."""
 
 import copy
 

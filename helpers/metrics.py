@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, bytes and latency, beside its accuracy. Introduced in notebook 05."""
+"""What a network costs: parameters, multiply-accumulates, bytes and latency, beside its accuracy. Introduced in lesson 07."""
 
 import copy
 import io

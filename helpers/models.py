@@ -1,4 +1,4 @@
-"""The networks: `CifarNet` in any width (notebook 01), three small fully connected ones (05) and two public ResNets."""
+"""The networks: `CifarNet` in any width (lesson 01), three small fully connected ones (07) and two public ResNets."""
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Stage(nn.Module):
 class CifarNet(nn.Module):
     """A residual network for 32x32 images: float images [N, 3, 32, 32] in 0..1 -> logits [N, 10].
 
-    `conv1`, three stages of 1, 2 and 2 residual blocks (the five that notebook 05 drops) and one linear layer. `width` is a
+    `conv1`, three stages of 1, 2 and 2 residual blocks (the five that lesson 08 drops) and one linear layer. `width` is a
     factor on all channel counts. 1.0 (the checkpoint): 1.5 M parameters, 98 M MACs; 0.5 (most rows): 0.4 M, 25 M. Images are
     normalized inside. Max pooling after each stage's first convolution and at the end follows the fast CIFAR-10 networks of
     Page (2018, "How to train your ResNet") and Jordan (2024, arXiv:2404.00498).

@@ -32,12 +32,10 @@ STYLES = {  # one look for each method in every figure
     "percentile": {"label": "percentile (both tails)", "color": "C5", "marker": "P", "ls": "-."},
     "L1 norm": {"color": "C2", "marker": "^", "ls": "-"},
     "L2 norm": {"color": "C4", "marker": "v", "ls": "-"},
-    "1 pruning": {"color": "C0", "marker": "o", "ls": "-"},
-    "2 prunings": {"color": "C7", "marker": "P", "ls": (0, (6, 2))},
-    "4 prunings": {"color": "C6", "marker": "d", "ls": "-."},
-    "8 prunings": {"color": "C2", "marker": "^", "ls": "--"},
-    "8 prunings, cubic": {"color": "C4", "marker": "v", "ls": "-."},
-    "1 pruning, late": {"color": "C8", "marker": "s", "ls": "-"},
+    "instant": {"color": "C0", "marker": "o", "ls": "-"},
+    "equal": {"color": "C2", "marker": "^", "ls": "--"},
+    "geometric": {"color": "C6", "marker": "d", "ls": (0, (6, 2))},
+    "cubic": {"color": "C4", "marker": "v", "ls": "-."},
 }
 
 
@@ -55,6 +53,20 @@ def label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str 
     ax.axhline(height, color=color, ls=":")
     place = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2 if va == "bottom" else -2), "textcoords": "offset points"}
     ax.annotate(text, (x, height), **place, va=va, fontsize=9, color=color)
+
+
+def label_ends(ax: plt.Axes, ends: dict[str, tuple[float, float, str]], gap: float = 0.055) -> None:
+    """Write names beside the right ends of lines, {name: (x, y, color)}, at least the share `gap` of the height apart."""
+    bottom, top = ax.get_ylim()
+    names, apart = sorted(ends, key=lambda name: ends[name][1]), gap * (top - bottom)
+    heights = [ends[name][1] for name in names]
+    for k in range(1, len(heights)):
+        heights[k] = max(heights[k], heights[k - 1] + apart)
+    for k in reversed(range(len(heights))):  # back below the top, and below the name above
+        heights[k] = min(heights[k], top - apart * (len(heights) - 1 - k))
+    for name, height in zip(names, heights, strict=True):
+        x, _, color = ends[name]
+        ax.annotate(name, (x, height), (9, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
 
 
 def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 10, framed: Sequence[int] = (), **scale) -> Figure:
@@ -84,32 +96,19 @@ def learning_curves(history: History) -> Figure:
     return fig
 
 
-def accuracy_lines(x: Sequence[float], lines: dict[str, Sequence[Sequence[float]]], dense: float, xlabel: str) -> Figure:
-    """Accuracy against shares: for each name the runs at each x as dots and their mean as a line; `dense` as reference."""
-    shares = [f"{share:.0%}" for share in x]
-    fig, ax = plt.subplots(figsize=(7.4, 3.6))
-    for k, (name, runs) in enumerate(lines.items()):
-        style = {"label": name} | STYLES.get(name, {"color": f"C{6 + k % 4}", "marker": "d"})
-        ax.plot(shares, runs, **style | {"ls": "", "label": None, "markersize": 4, "alpha": 0.5})
-        ax.plot(shares, np.mean(runs, axis=1), **style)
-    label_line(ax, f"dense: {dense:.1%}", dense)
-    ax.yaxis.set_major_formatter(PERCENT)
-    ax.set(xlabel=xlabel, ylabel="validation accuracy", ylim=(0, 1))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
-
-
 def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
     """Accuracy by optimizer step for several trainings, (step, accuracy) pairs each; above, the steps at which each is pruned."""
-    fig, (marks, ax) = plt.subplots(2, 1, figsize=(8, 5.4), sharex=True, height_ratios=(1, 4))
+    fig, (marks, ax) = plt.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(1, 4))
     for height, (name, pairs) in enumerate(runs.items()):
-        ax.plot(*zip(*pairs, strict=True), **STYLES[name], markersize=4, lw=1.5, label=name)
+        ax.plot(*zip(*pairs, strict=True), **STYLES[name] | {"marker": "", "lw": 1.5})
         marks.plot(prunings[name], [-height] * len(prunings[name]), **STYLES[name] | {"ls": ""}, markersize=5)
-    marks.set(title="when each is pruned", yticks=[], ymargin=0.15)
-    label_line(ax, f"dense, on these images: {dense:.1%}", dense, x=0.64)
+    marks.set_yticks([-height for height in range(len(runs))], runs)
+    marks.set(title="when each one is pruned", ymargin=0.15)
+    label_line(ax, f"dense: {dense:.1%}", dense, x=0.02)
     ax.yaxis.set_major_formatter(PERCENT)
     ax.set(xlabel="optimizer step", ylabel="validation accuracy", ylim=(0, 1))
-    fig.legend(loc="outside lower center", ncols=3)
+    ax.set_title("a deep cut costs accuracy, training repairs it")
+    label_ends(ax, {name: (*pairs[-1], STYLES[name]["color"]) for name, pairs in runs.items()})
     return fig
 
 
@@ -130,18 +129,6 @@ def before_and_after(pairs: dict[str, Sequence[tuple[float, float]]], dense: flo
     return fig
 
 
-def share_bars(shares: dict[str, dict[str, float]], ylabel: str) -> Figure:
-    """Shares by name as bars side by side: one color and hatch, and one line of the legend, for each key of `shares`."""
-    ax = pd.DataFrame(shares).plot.bar(figsize=(9, 3.7), width=0.8, ylabel=ylabel)
-    for bars, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
-        plt.setp(bars, hatch=hatch)
-    plt.setp(ax.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
-    ax.yaxis.set_major_formatter(PERCENT)
-    ax.grid(axis="x", visible=False)
-    ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    return ax.figure
-
-
 def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
     """A row for each network (the index), a panel for each column of shares, a dot with its value in each."""
     fig, axes = plt.subplots(1, len(table.columns), figsize=(9.5, 1 + 0.45 * len(table)), sharey=True)
@@ -149,19 +136,11 @@ def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
         for place, value in enumerate(values):
             ax.plot(value, place, "C0o", markersize=8)
             ax.annotate(f"{value:.1%}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
-        ax.set(title=name, yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
-        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=PercentFormatter(1.0))
+        ax.set(title=name.replace(" (", "\n("), yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
+        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=lambda x, _: f"{100 * x:g}%")
     axes[0].invert_yaxis()
     fig.suptitle(title, fontsize=12)
     return fig
-
-
-def layer_sparsity(reports: dict[str, SparsityReport]) -> Figure:
-    """Sparsity of each layer as bars, one color for each report; the legend holds its total."""
-    shares = {}
-    for title, report in reports.items():
-        shares[f"{title}: {report.fraction:.1%} in total"] = {name: share for name, _, _, share in report.rows()[:-1]}
-    return share_bars(shares, "sparsity")
 
 
 def layer_widths(reports: dict[str, SparsityReport]) -> Figure:

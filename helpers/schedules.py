@@ -1,4 +1,4 @@
-"""Gradual pruning: when, during one training, how much of the network is pruned. Introduced in notebook 06."""
+"""Gradual pruning: when, during one training, how much of the network is pruned. Introduced in lesson 09."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

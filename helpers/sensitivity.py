@@ -1,4 +1,4 @@
-"""How much each layer can lose: scans, and amounts for each layer from them. Introduced in notebook 04."""
+"""How much each layer can lose: scans, and amounts for each layer from them. Introduced in lesson 06."""
 
 import copy
 from collections.abc import Callable, Iterable, Sequence

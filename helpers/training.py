@@ -1,4 +1,4 @@
-"""One way to train and one way to evaluate, used by every notebook and every measured row. Introduced in notebook 01."""
+"""One way to train and one way to evaluate, used by every lesson and every measured row. Introduced in lesson 01."""
 
 import math
 import time

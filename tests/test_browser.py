@@ -1,11 +1,12 @@
-"""JupyterLab in a real browser: notebook 03 opens, runs without an error, and its slider redraws the picture.
+"""JupyterLab in a real browser: lessons run whole, without an error; a guess is answered, and the slider redraws the picture.
 
-It takes about a minute, so `make test` skips it and `make test-browser` asks for it by PRUNING_BROWSER=1. Everything runs in a
+It takes a few minutes, so `make test` skips it and `make test-browser` asks for it by PRUNING_BROWSER=1. Everything runs in a
 copy of the notebooks with settings of its own; screenshots are written to build/browser/.
 """
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,9 @@ from helpers.data import REPOSITORY
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = REPOSITORY / "build" / "browser"
-NAME = "03_mask_visualisation.ipynb"
+NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb", "11_your_network.ipynb")
+WITH_SLIDER = NAMES[1]
+WORKSPACE = REPOSITORY / "tools" / "lessons.jupyterlab-workspace"
 SECONDS = 300  # for the kernel's first import, or for running all cells
 
 REASON = "make test-browser runs it, where a Chromium is installed (apt install chromium)"
@@ -47,7 +50,7 @@ def ask(address: str, what: str):
 
 
 def idle(lab: str) -> None:
-    until(lambda: [kernel["execution_state"] for kernel in ask(lab, "kernels") or []] == ["idle"], "the kernel is idle")
+    until(lambda: {kernel["execution_state"] for kernel in ask(lab, "kernels") or []} == {"idle"}, "the kernel is idle")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,9 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     for part in ("notebooks", "images"):
         shutil.copytree(REPOSITORY / part, folder / part, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    subprocess.run([sys.executable, "-m", "nbconvert", "--clear-output", "--inplace", folder / "notebooks" / NAME], check=True)
+    shutil.copy(REPOSITORY / "README.md", folder)
+    copies = [folder / "notebooks" / name for name in NAMES]
+    subprocess.run([sys.executable, "-m", "nbconvert", "--clear-output", "--inplace", *copies], check=True)
     settings = folder / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"windowingMode": "none"}', encoding="utf-8")  # cells out of sight are in the page too
@@ -67,6 +72,8 @@ def lab(tmp_path_factory):
     environment |= {"PRUNING_DATA": "digits", "PYTHONPATH": str(REPOSITORY), "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
     for place in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_WORKSPACES_DIR"):
         environment[place] = str(folder / place.lower())
+    labapp = [sys.executable, "-m", "jupyterlab.labapp", "workspaces", "import", WORKSPACE]
+    subprocess.run(labapp, env=environment, check=True, stderr=subprocess.DEVNULL)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=notebooks", "--ServerApp.root_dir=."]
     with open(folder / "server.log", "w", encoding="utf-8") as log:
@@ -82,32 +89,62 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(lab):
-    """Notebook 03, open in headless Chromium and run from top to bottom."""
+def browser():
     from playwright.sync_api import sync_playwright
 
     shutil.rmtree(SHOTS, ignore_errors=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page(viewport={"width": 1366, "height": 768})
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(lab, browser):
+    """Opens a path of the server in a page of a laptop's size; the page is closed, and pictured, at the end."""
+    pages = {}
+
+    def opened(path: str):
+        page = pages[path] = browser.new_page(viewport={"width": 1366, "height": 768})
         page.set_default_timeout(SECONDS * 1000)
-        try:
-            page.goto(f"{lab}/lab/tree/notebooks/{NAME}?token=notebooks")
-            page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-            idle(lab)
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.locator('li[data-command="runmenu:run-all"]').click()
-            last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
-            until(lambda: last.inner_text().strip("[]: ").isdigit(), "all cells have run")
-            idle(lab)
-            yield page
-        finally:
-            page.screenshot(path=SHOTS / "at-the-end.png")
-            browser.close()
+        page.goto(f"{lab}/lab/{path}?token=notebooks")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        idle(lab)
+        return page
+
+    yield opened
+    for path, page in pages.items():
+        page.screenshot(path=SHOTS / f"{path.split('/')[-1]}.png")
+        page.close()
 
 
-def test_all_cells_run_without_an_error_and_figures_are_shown(page):
-    notebook = nbformat.read(REPOSITORY / "notebooks" / NAME, as_version=4)
+@pytest.fixture
+def run_all(lab, open_page):
+    """Opens a lesson and runs it from top to bottom."""
+
+    def run(name: str):
+        page = open_page(f"tree/notebooks/{name}")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator('li[data-command="runmenu:run-all"]').click()
+        last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
+        until(lambda: last.inner_text().strip("[]: ").isdigit(), "all cells have run")
+        idle(lab)
+        return page
+
+    return run
+
+
+def test_the_workspace_opens_readme_lesson_and_table_of_contents(open_page):
+    page = open_page("workspaces/lessons")
+    for title in ("README.md", "01_train_cifar10.ipynb"):
+        page.locator(".lm-DockPanel-tabBar .lm-TabBar-tabLabel", has_text=title).wait_for()
+    page.locator("#table-of-contents .jp-tocItem-heading", has_text="Training").first.wait_for()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_cells_run_without_an_error_and_figures_are_shown(run_all, lab, name):
+    page = run_all(name)
+    notebook = nbformat.read(REPOSITORY / "notebooks" / name, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     prompts = [prompt.inner_text().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
     assert prompts == [f"[{k}]:" for k in range(1, len(cells) + 1)]
@@ -115,15 +152,35 @@ def test_all_cells_run_without_an_error_and_figures_are_shown(page):
         assert page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]').all_inner_texts() == []
     pictures = page.locator(".jp-OutputArea-output img").all()
     figures = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == len(figures) + 1  # and the slider's
+    assert len(pictures) == len(figures) + (name == WITH_SLIDER)
     widths = [picture.evaluate("image => image.complete && image.clientWidth") for picture in pictures]
     assert min(widths) > 300 and max(widths) >= 900  # tests/test_style.py reckons with a page of this width
     drawings = page.locator(".jp-MarkdownOutput img").all()
-    assert len(drawings) == sum(cell.source.count("](../images/drawings/") for cell in notebook.cells)
+    assert len(drawings) == sum(cell.source.count("](../images/") for cell in notebook.cells)
     assert all(drawing.evaluate("image => image.complete && image.naturalWidth") for drawing in drawings)
 
+    if name == WITH_SLIDER:
+        check_slider(page, lab)
+    answer_a_guess(page)
 
-def test_the_slider_redraws_the_picture(page, lab):
+
+def answer_a_guess(page) -> None:
+    """Type a number where the first one-line question says None, run on, and read how far off it was."""
+    question = page.locator(".jp-CodeCell .cm-line", has_text=re.compile(r'^\w+ = predict\(.*unit="%", guess=None\)$')).first
+    question.scroll_into_view_if_needed()
+    question.click()
+    page.keyboard.press("Control+End")
+    for _ in "None)":
+        page.keyboard.press("Backspace")
+    page.keyboard.type("33.3)")
+    told = page.locator(".jp-OutputArea-output", has_text="You guessed 33.3 %")
+    for _ in range(4):
+        page.keyboard.press("Shift+Enter")
+    until(lambda: told.count(), "the cell with the result tells how far off the guess is")
+
+
+def check_slider(page, lab) -> None:
+    """Moving it draws one new picture in place of the old one."""
     cell = page.locator(".jp-CodeCell", has=page.locator(".widget-interact"))
     cell.scroll_into_view_if_needed()
 

@@ -104,50 +104,46 @@ def test_depth_by_time_takes_turns_with_the_dense_network():
 
 
 def test_the_front_holds_what_nothing_beats():
-    names = ["dense", "half", "masked", "worse"]
-    rows = pd.DataFrame({"network": names, "method": ["dense", "width, uniform", "magnitude", "depth"], "precision": "fp32"})
-    rows = rows.assign(test_accuracy=[0.9, 0.8, 0.85, 0.7], time_share_1=[1, 0.5, 1, 0.8], time_share_256=[1, 0.5, 1, 0.8])
-    rows = rows.assign(zipped_bytes=[100, 50, 20, 60], macs=[100, 25, 100, 50], seed=0, threads=1, dataset="x", width=1.0)
-    rows = rows.assign(target_sparsity=[np.nan, np.nan, 0.9, np.nan], latency_ms_1=2.0, latency_ms_256=200.0)
-    fronts = [ax.lines[-1].get_ydata().tolist() for ax in figures.pareto(rows).axes]
-    assert fronts == [[0.8, 0.9], [0.8, 0.9], [0.85, 0.9], [0.8, 0.9]]
-    rows.loc[rows.network == "masked", "test_accuracy"] = 0.3  # would squeeze all others
-    for ax in figures.pareto(rows).axes:
-        assert ax.get_ylim()[0] == pytest.approx(0.68) and "↓ 90% masked: 30.0%" in {text.get_text() for text in ax.texts}
+    names = ["dense", "half width", "half width, 90% masked", "without 2 blocks", "pale"]
+    rows = pd.DataFrame({"network": names, "method": ["dense", "dense", "magnitude", "depth", "depth"], "precision": "fp32"})
+    rows = rows.assign(test_accuracy=[0.9, 0.8, 0.85, 0.7, 0.3], time_share_1=[1, 0.5, 1, 0.8, 0.1])
+    rows = rows.assign(zipped_bytes=[100, 50, 20, 60, 1], seed=0, threads=1, dataset="x")
+    fig = figures.pareto(rows)
+    assert [ax.lines[-1].get_ydata().tolist() for ax in fig.axes] == [[0.3, 0.8, 0.9], [0.3, 0.85, 0.9]]
+    for ax in fig.axes:
+        assert {text.get_text() for text in ax.texts} == set(names[:-1]) and ax.get_ylim()[0] == pytest.approx(0.68)
+    assert "1 below the axis" in fig.get_suptitle()
+
+
+def test_names_at_the_ends_of_lines_keep_apart_and_inside():
+    ax = plots.plt.figure().add_subplot(ylim=(0, 1))
+    plots.label_ends(ax, {name: (0, height, "C0") for name, height in {"a": 0.99, "b": 1.0, "c": 0.2}.items()}, gap=0.1)
+    assert {text.get_text(): text.xy[1] for text in ax.texts} == pytest.approx({"c": 0.2, "a": 0.9, "b": 1.0})
 
 
 def test_curves_during_training_are_means_of_rows():
     rows = read_results("gradual_pruning")
-    upper = figures.gradual_pruning(rows).axes[0]
+    left = figures.gradual_pruning(rows).axes[0]
     runs = rows[(rows.schedule == "equal_steps_8") & (rows.target_sparsity == 0.9)]
-    line = upper.lines[-1]
+    line = left.lines[-1]
     first, last = ([float(curve.split()[k].split(":")[1]) for curve in runs.curve] for k in (0, -1))
     assert line.get_ydata()[[0, -1]] == pytest.approx([np.mean(first), np.mean(last)])
-    assert line.get_label().startswith(f"8 prunings: {runs.test_accuracy.mean():.1%} ±")
+    assert f"8 equal prunings: {runs.test_accuracy.mean():.1%}" in {text.get_text() for text in left.texts}
     assert line.get_xdata()[line.get_markevery()].tolist() == [step for step, _ in figures.equal_steps(0.9, 8).steps(270)]
 
 
 def test_gradual_against_instant_is_paired_by_seed():
     rows = read_results("gradual_vs_instant")
-    _, fine, coarse = figures.gradual_vs_instant(rows.sample(frac=1, random_state=0)).axes
+    left, right = figures.gradual_vs_instant(rows.sample(frac=1, random_state=0)).axes
     plain = rows[rows.variant.isna() & (rows.until == 0.6)]
     by_arm = plain.pivot(index=["target_sparsity", "seed"], columns="schedule", values="test_accuracy")
     for k, arm in enumerate(("equal_steps_8", "cubic_8")):
         expected = 100 * (by_arm[arm] - by_arm.one_shot).dropna().groupby("target_sparsity").mean()
-        means = points_of(fine.containers[k])[1] + points_of(coarse.containers[k])[1]
-        assert means == pytest.approx(expected.tolist())
+        assert points_of(right.containers[k])[1] == pytest.approx(expected.tolist())
+    assert left.get_title() == "at 99%, cubic ends highest and equal lowest"
 
 
 # ---- live
-
-
-def test_accuracy_lines_show_runs_and_their_mean():
-    lines = {"random": [[0.2, 0.4], [0.1, 0.3]], "mine": [[0.5], [0.6]]}
-    (ax,) = plots.accuracy_lines((0.5, 0.9), lines, 0.9, "sparsity").axes
-    shown = {line.get_label(): line for line in ax.lines}
-    assert shown["random"].get_ydata() == pytest.approx([0.3, 0.2]) and shown["random"].get_color() == "C1"
-    assert shown["mine"].get_color() != "C1"  # the color of random choices everywhere
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["50%", "90%"]
 
 
 def test_epochs_without_validation_leave_gaps():
@@ -171,3 +167,19 @@ def test_filters_are_drawn_as_far_as_they_were_measured():
     (line,) = (line for line in ax.lines if line.get_linestyle() == "--")
     assert line.get_ydata() == pytest.approx([random.accuracy_before.mean(), random.accuracy_recalibrated.mean()])
     assert ax.get_xticklabels()[0].get_text() == f"masked\n({len(random)} networks)"
+
+
+def test_before_and_after_joins_both_accuracies_of_each_run():
+    pairs = {"magnitude": [(0.3, 0.8), (0.4, 0.7)], "random": [(0.1, 0.2)]}
+    (ax,) = plots.before_and_after(pairs, 0.9, "title").axes
+    lines = [line.get_xdata().tolist() for line in ax.lines if line.get_ls() == "-"]
+    assert lines == [[0.3, 0.8], [0.4, 0.7], [0.1, 0.2]]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == list(pairs)
+
+
+def test_after_finetuning_names_each_arm_with_its_mean_at_the_last_sparsity():
+    rows = read_results("criteria")
+    (ax,) = figures.after_finetuning(rows, {"chance": ("global", "random"), "best": ("global", "magnitude")}, "title").axes
+    last = rows[(rows.scope == "global") & (rows.target_sparsity == 0.98)].groupby("method").test_accuracy.mean()
+    named = {text.get_text() for text in ax.texts}
+    assert {f"chance: {last['random']:.0%}", f"best: {last['magnitude']:.0%}"} <= named

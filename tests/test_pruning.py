@@ -10,17 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from experiments.runs import BUILTIN, prune_by
-from experiments.stats import mask_overlap
-from helpers import (
-    CifarNet,
-    MagnitudePruning,
-    RandomPruning,
-    make_permanent,
-    prunable_layers,
-    prune_globally,
-    prune_layers,
-    sparsity,
-)
+from helpers import CifarNet, MagnitudePruning, RandomPruning, make_permanent, prunable_layers, prune_globally, sparsity
 
 amounts = st.floats(0, 1)
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
@@ -176,21 +166,3 @@ def test_global_by_hand():
         model[1].weight.copy_(torch.tensor([[-4.0, 5, -6, 7]]))
     prune_globally(model, [MagnitudePruning(4 / 7)])
     assert sparsity(model).layers == {"0": (3, 3), "1": (1, 4)} and model[1].weight.tolist() == [[0, 5, -6, 7]]
-
-
-@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 5))
-def test_overlap_of_masks_by_hand(first, second, seed):
-    a, b = nn.Linear(100, 10), nn.Linear(100, 10)
-    prune_layers({a: [RandomPruning(first, seed)], b: [RandomPruning(second, seed + 1)]})
-    ours, theirs = (set(module.weight_mask.flatten().nonzero().flatten().tolist()) for module in (a, b))
-    share, chance = mask_overlap(a, b)
-    assert share == pytest.approx(len(ours & theirs) / max(1, len(ours | theirs)))
-    meet = len(ours) * len(theirs) / 1000
-    assert chance == pytest.approx(meet / max(1, len(ours) + len(theirs) - meet))
-    assert mask_overlap(a, a)[0] == (1 if ours else 0) and mask_overlap(b, a) == mask_overlap(a, b)
-
-
-def test_overlap_of_unpruned_and_of_different_networks():
-    assert mask_overlap(CifarNet(0.1), CifarNet(0.1)) == (1, 1)
-    with pytest.raises(RuntimeError, match="must match"):
-        mask_overlap(CifarNet(0.1), CifarNet(0.2))

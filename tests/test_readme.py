@@ -5,16 +5,29 @@ import re
 
 import pandas as pd
 import pytest
+from statsmodels.stats.power import TTestPower
 
 import tasks
 from experiments.benchmarks.pruned_speed import WHOLE, speed_ups
 from experiments.grids import GRIDS
 from experiments.stats import mean_ci, paired_difference
-from experiments.tables import DEPTH, SHAPE, TARGETS, WIDTH, advise, by_seed, difference_and_equivalence, on_gpu, time_shares
+from experiments.tables import (
+    DEPTH,
+    SHAPE,
+    TARGETS,
+    WIDTH,
+    advise,
+    by_seed,
+    difference_and_equivalence,
+    mistakes,
+    on_gpu,
+    time_shares,
+)
 from helpers import CifarNet, count_macs, load_network, read_results
 from helpers.data import REPOSITORY
 
 PATHS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+OVERLAPS = ["overlap_one_shot", "overlap_by_chance", "overlap_other_seed"]  # columns of `gradual_pruning`
 DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
 
 # Each function below works a few claims of one document out again from the rows: numbers, with as many words as tell them apart,
@@ -57,6 +70,8 @@ def takeaways():
     best, taylor, random, dense = (ends["global", name] for name in ("magnitude", "taylor", "random", "dense"))
     yield f"magnitude leaves {best:.1%}, Taylor scores {taylor:.1%}, random choice {random:.1%} (dense: {dense:.1%})"
     yield f"one global threshold leaves {best:.1%}, the same share from each layer {ends['layer', 'magnitude']:.1%}"
+    rows = read_results("official/recalibration").query("epochs == 0 and method == 'filters_l1'")
+    yield f"scores {rows.test_accuracy_before.mean():.1%}; with BatchNorm measured anew, and no training, {rows.test_plain.mean():.1%}"
     kinds = read_results("deploy").groupby("network").mean(numeric_only=True)
     masked, half = kinds.loc["half width, 90% masked"], kinds.loc["half width"]
     time = masked.time_share_1 / half.time_share_1
@@ -226,11 +241,27 @@ def gradual_or_instant():
     arms = schedules(rows)
     says = difference_and_equivalence(arms["equal_steps_8"], arms["one_shot"], bound=0.003).says
     assert [*says] == ["equivalent"] * 3 + ["undecided"] + ["different"] * 4
-    arms = schedules(read_results("gradual_pruning"))
+    early, instant = schedules(rows, late=0.3), arms["one_shot"]
+    for name, schedule in (("equal", "equal_steps_8"), ("cubic", "cubic_8")):
+        cells = [cell(early[schedule][level], instant[level]) for level in (0.9, 0.95, 0.98)]
+        yield line(f"{name}, last pruning at 30 %", *cells)
+    smallest = {}
+    for level in instant:
+        spread = (arms["equal_steps_8"] - instant)[level].dropna()
+        effect = TTestPower().solve_power(nobs=len(spread), alpha=0.05 / len(instant.columns), power=0.8)
+        smallest[level] = 100 * effect * spread.std(ddof=1)
+    yield f"{min(smallest.values()):.1f} to {max(smallest.values()):.1f} points, depending on the sparsity"
+    for name, gaps in mistakes(rows).items():
+        yield line(name, *(points(gap) for gap in gaps))
+    rows = read_results("gradual_pruning")
+    arms = schedules(rows)
     for level in (0.9, 0.98):
         instant = arms["one_shot"][level]
         cells = [cell(arms[f"equal_steps_{rounds}"][level], instant) for rounds in (2, 4, 8)]
         yield line(f"{level:.0%}", f"{instant.mean():.1%}", *cells)
+    overlap = rows[rows.schedule == "equal_steps_8"].groupby("target_sparsity")[OVERLAPS].mean()
+    for level in (0.9, 0.98):
+        yield line(f"{level:.0%}", *map("{:.2f}".format, overlap.loc[level]))
 
 
 def from_scratch():

@@ -35,7 +35,6 @@ def test_difference_and_equivalence_by_hand():
     table = tables.difference_and_equivalence(a[[0.5]], b[[0.5]], bound=5)
     assert table["p within ±500, Holm"].item() == pytest.approx(stats.t.sf(5 * 3**0.5, 2)) and table.says.item() == "equivalent"
     assert tables.difference_and_equivalence(a, b, bound=1).says.tolist() == ["undecided", "different"]
-    assert tables.verdict(gaps(a, b)) == "higher at 90%; no difference shown at 50%"
 
 
 # ---- what the notebooks say
@@ -111,6 +110,12 @@ def test_advice_shows_the_rows_that_it_rests_on():
     assert because.index.isin(table.index).all() and len(because) == advice.runs.sum()
 
 
+def test_what_to_ship_names_two_networks_for_each_place():
+    table = tables.what_to_ship(rows())
+    assert table.loc["CPU, large batches"].tolist() == ["shallow: 40%, 88.5%", "dense, int8: 50%, 89.0%"]
+    assert table.loc["GPU, one image at a time", "first"] == "not measured"
+
+
 def test_what_is_not_measured_gets_no_advice():
     for target in ("GPU, batches of 4,096", "accelerator with sparse kernels"):
         assert all(table.empty for table in tables.advise(rows(), target))
@@ -129,3 +134,10 @@ def test_a_gpus_times_go_to_the_networks_of_their_shape():
     shares = found.groupby(["width", "method", "share"], dropna=False).time_share_4096.mean()
     assert shares[1.0, "dense"].item() == 1 and shares[0.5, "from scratch", 0.5] == shares[0.5, "width, uniform", 0.5] < 1
     assert set(deploy.backend) == {"cpu"}
+
+
+def test_accuracies_before_and_recalibrated_are_those_of_the_runs():
+    rows = read_results("official/recalibration")
+    pairs = tables.before_and_recalibrated(rows, {"norm": ("filters_l1", 0.2)})["norm"]
+    runs = rows[(rows.method == "filters_l1") & (rows.epochs == 0)]
+    assert sorted(pairs) == sorted(zip(runs.test_accuracy_before, runs.test_accuracy_recalibrated, strict=True))

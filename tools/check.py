@@ -128,7 +128,7 @@ def check(python):
             yield False, "training", error, again + "; if it stays, open an issue with this line"
         else:
             rate = answer["images_per_second"]
-            state = "%.0f s at %.0f images/s: three epochs of notebook 1 take about %.0f min here"
+            state = "%.0f s at %.0f images/s: three epochs of lesson 1 take about %.0f min here"
             yield True, "training", state % (answer["seconds"], rate, max(1, 3 * 45000 / rate / 60)), ""
 
 
@@ -137,7 +137,7 @@ def main(python):
     for good, what, state, todo in check(python):
         bad += not good
         if state.startswith(OWN):
-            ready = "jupyter lab notebooks"
+            ready = "jupyter lab"
         print("  %s %-12s %s%s" % ("✓" if good else "✗", what, state, "" if good else "  ->  " + todo), flush=True)
     print("ready: " + ready if not bad else "%d thing%s to do first" % (bad, "" if bad == 1 else "s"))
     return int(bad > 0)
