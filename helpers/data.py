@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -125,8 +127,8 @@ def _cifar10(download: bool) -> Dataset:
     root = data_root()
     try:
         if download:
-            _download(root)
-        parts = [CIFAR10(root, train) for train in (True, False)]  # checks every file's MD5
+            _download(CIFAR10, root)
+        parts = [CIFAR10(root, train=train) for train in (True, False)]  # checks every file's MD5
     except (OSError, HTTPException, RuntimeError) as error:
         raise DataError(
             f"{root}: CIFAR-10 or the public ResNets are missing or damaged, or cannot be put there ({error}). To get them "
@@ -137,14 +139,18 @@ def _cifar10(download: bool) -> Dataset:
     return _dataset("cifar10", "CIFAR-10", parts[0].classes, *images, *[torch.tensor(part.targets) for part in parts])
 
 
-def _download(root: Path) -> None:
-    """Get what is missing or damaged; what a stopped download leaves behind is damaged, and the next one mends it."""
-    from torchvision.datasets import CIFAR10, utils
-
+def _download(dataset: type, root: Path) -> None:
+    """Get what is missing or damaged, torchvision's files into a folder beside that takes their place: nothing is half-written."""
     try:
-        CIFAR10(root)
-    except RuntimeError:
-        utils.download_and_extract_archive(CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+        dataset(root)
+    except RuntimeError:  # missing or damaged files
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as beside:
+            if (root / dataset.filename).exists():
+                shutil.copy(root / dataset.filename, beside)
+            dataset(beside, download=True)
+            shutil.rmtree(root / dataset.base_folder, ignore_errors=True)
+            os.replace(Path(beside, dataset.base_folder), root / dataset.base_folder)
     for file in PUBLIC_WEIGHTS:
         public_weights(file, download=True)
 
