@@ -77,8 +77,13 @@ def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
     Masks don't change it: zeros are multiplied like other numbers. `example_input` is a batch; default: [1, 3, 32, 32], for
     which `nn.Conv2d(3, 8, 3, padding=1)` has 221,184: its 3 * 8 * 9 weights at each of 1,024 places.
     """
-    with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(example_batch(model, example_input))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter doesn't know attention's fused kernel
+    try:
+        with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(example_batch(model, example_input))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() // 2
 
 

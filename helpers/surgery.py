@@ -14,6 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
+from torch.utils._pytree import tree_leaves
 
 from .criteria import Criterion, Data, MagnitudePruning, saliency_scores
 from .data import check
@@ -230,12 +231,13 @@ def without_channels(plain: nn.Module, channels: dict[str, list[int]], example_i
 def _same_outputs(plain: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
     images = example_batch(plain, example_input, 4)
     with eval_mode(plain), eval_mode(small):
-        expected = plain(images)
+        expected = tree_leaves(plain(images))  # one tensor, or several such as a detector's
         try:
-            outputs = small(images)
+            outputs = tree_leaves(small(images))
         except Exception:  # shapes that do not fit
             return False
-    return outputs.shape == expected.shape and bool((outputs - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    pairs = zip(outputs, expected, strict=True)
+    return all(a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in pairs)
 
 
 # ---- depth

@@ -241,6 +241,31 @@ def test_ignored_layers_are_names_modules_or_whole_blocks():
     assert not prune.is_pruned(model.stage1) and prune.is_pruned(model.stage2)
 
 
+class TwoHeads(nn.Module):
+    """Classes and boxes at each place of a coarse grid, as detectors give them: a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=8, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.classes = nn.Sequential(nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 1))
+        self.boxes = nn.Sequential(nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1))
+
+    def forward(self, images):
+        features = self.backbone(images)
+        return self.classes(features), {"boxes": self.boxes(features)}
+
+
+def test_all_outputs_of_a_network_with_two_heads_stay():
+    model = lively(TwoHeads())
+    assert list(channel_groups(model)) == ["backbone.0", "classes.0", "boxes.0"]
+    prune_channels(model, 0.5, ignored_layers=["classes", "boxes"])
+    small = shrink(model)
+    (classes, boxes), (small_classes, small_boxes) = outputs(model), outputs(small)
+    assert_same(classes, small_classes)
+    assert_same(boxes["boxes"], small_boxes["boxes"])
+    assert (small.backbone[0].out_channels, small.classes[0].out_channels, small.boxes[0].out_channels) == (4, 6, 6)
+
+
 def test_the_smallest_channels_go_and_norms_order_them():
     model = lively(CifarNet(0.25))
     for n in (1, 2):
