@@ -15,4 +15,5 @@ from .lesson_07 import check_half_the_macs, check_parameters_lost
 from .lesson_08 import check_flaws, check_without_blocks
 from .lesson_09 import check_equal_epochs, check_round_amount, check_schedule
 from .lesson_10 import check_csr_break_even, check_small_file
+from .lesson_11 import check_accuracy, check_macs, check_same_outputs
 from .prediction import predict

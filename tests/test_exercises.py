@@ -145,6 +145,20 @@ def stored(names, amount, kind=torch.bfloat16):
     return {name: value.to(kind if value.is_floating_point() else value.dtype) for name, value in state.items()}
 
 
+def cut(names, amount):
+    network = copy.deepcopy(names["model"])
+    h.prune_channels(network, amount)
+    return h.shrink(network)
+
+
+def upset(names):
+    """The same weights, with statistics of images in 0..255."""
+    network = copy.deepcopy(names["model"]).train()
+    with torch.no_grad():
+        network(names["data"].train.images[:100].float())
+    return network
+
+
 # wrong answers to each check, and words of the verdict; a function is handed the notebook's names
 WRONG = {
     "check_parameters": [
@@ -261,6 +275,17 @@ WRONG = {
         (lambda n: stored(n, 0.97), "too much is lost"),
         (lambda n: pruned(n, 0.5).state_dict(), "make_permanent first"),
     ],
+    "check_same_outputs": [
+        (lambda n: n["masked"], "shrink cuts"),
+        (lambda n: cut(n, 0.5), "the outputs differ by"),
+        (0.25, "a network is wanted"),
+    ],
+    "check_macs": [
+        (lambda n: n["model"], "masks save none"),
+        (lambda n: cut(n, 0.25), "raise the amounts"),
+        (lambda n: cut(n, 0.75), "lower the amounts"),
+    ],
+    "check_accuracy": [(upset, "the buffers"), (lambda n: cut(n, 0.75), "recalibrate before you judge")],
 }
 
 

@@ -33,7 +33,9 @@ def test_macs_by_hand():
     assert count_macs(nn.Conv2d(1, 8, 3, padding=1), torch.rand(5, 1, 10, 20)) == 8 * 9 * 10 * 20
     assert count_macs(Tokens(), TOKENS) == 7 * 16 * 3
     attention = 7 * 16 * 16 * 4 + 2 * 7 * 7 * 16  # queries, keys, values and output; scores, and sums weighted by them
-    assert count_macs(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), torch.rand(1, 7, 16)) == attention + 2 * 7 * 16 * 32
+    assert (
+        count_macs(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), torch.rand(1, 7, 16)) == attention + 2 * 7 * 16 * 32
+    )
 
 
 def test_masks_change_no_macs_and_no_mode():
