@@ -49,6 +49,8 @@ def with_one_row_changed(rows):
     shown = rows if in_each_figure.empty else in_each_figure
     if "variant" in rows:  # neither controls nor mistakes, and the last pruning late
         shown = rows[rows.variant.isna() & (rows.until == rows.until.max())]
+    if "network" in rows:  # others may lie below the axis
+        shown = rows[rows.network.isin(figures.NAMED)]
     accuracies = [name for name in ("accuracy_before", "test_accuracy", "test_accuracy_before") if name in rows]
     changed = rows.copy()
     changed.loc[shown.index[len(shown) // 2], accuracies] = 0.3
