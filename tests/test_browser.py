@@ -49,8 +49,13 @@ def ask(address: str, what: str):
         return None
 
 
-def idle(lab: str) -> None:
-    until(lambda: {kernel["execution_state"] for kernel in ask(lab, "kernels") or []} == {"idle"}, "the kernel is idle")
+def idle(lab: str, seconds: float = 0) -> None:
+    """Wait until the kernels are idle, and still are after so many seconds: between two moves of a slider they are for a moment."""
+
+    def are_idle() -> bool:
+        return {kernel["execution_state"] for kernel in ask(lab, "kernels") or []} == {"idle"}
+
+    until(lambda: are_idle() and (time.sleep(seconds) or are_idle()), "the kernel is idle")
 
 
 @pytest.fixture(scope="module")
@@ -189,10 +194,11 @@ def check_slider(page, lab) -> None:
         return [image.get_attribute("src") for image in cell.locator("img").all()]
 
     def redrawn(before: list[str], name: str) -> list[str]:
-        after = until(lambda: (new := pictures()) and new != before and new, f"the picture changes: {name}")
-        idle(lab)
+        until(lambda: pictures() and pictures() != before, f"the picture changes: {name}")
+        idle(lab, seconds=2)
+        after = pictures()
         cell.screenshot(path=SHOTS / f"{name}.png")
-        assert len(pictures()) == 1  # replaced, not added
+        assert len(after) == 1  # replaced, not added
         return after
 
     first = redrawn([], "first")
