@@ -12,10 +12,12 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(HERE, ".venv")
-PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python.exe" if os.name == "nt" else "python")
+PROGRAM = os.path.join("Scripts", "python.exe") if os.name == "nt" else os.path.join("bin", "python")
+PYTHON = os.path.join(VENV, PROGRAM)
 STAMP = os.path.join(VENV, "installed")  # what is installed there; a .venv without it is not ours
 UNFINISHED, CHANGING = "being made", "being changed"
 BUILD = os.path.join(HERE, "build")
+BOOK = os.path.join(BUILD, "book-env")  # the web book has an environment of its own, without PyTorch
 OLDEST = (3, 11)
 LAB = ("-m", "jupyterlab", "--LabApp.default_url=/lab/workspaces/lessons")
 WORKSPACES = {"JUPYTERLAB_WORKSPACES_DIR": os.path.join(BUILD, "workspaces")}  # your own stay as they are
@@ -37,15 +39,21 @@ def stamp(text):
         file.write(text)
 
 
-def fingerprint():
-    """What an installation depends on: the requirement files."""
+def fingerprint(*names):
+    """What an installation depends on: its requirement files, by default those of `.venv`."""
     import hashlib
 
     digest = hashlib.sha256()
-    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+    for name in names or ("requirements.txt", "constraints.txt", "pyproject.toml"):
         with open(os.path.join(HERE, name), "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
+
+
+def refuse_old_python():
+    if sys.version_info < OLDEST:
+        numbers = OLDEST + (sys.version.split()[0],)
+        fail("Python %d.%d or newer is needed, this is %s: make PYTHON=/path/to/python3.11" % numbers)
 
 
 def works():
@@ -85,11 +93,7 @@ def setup():
         stamp(CHANGING)
         commands = [pip]
     else:
-        if sys.version_info < OLDEST:
-            fail(
-                "Python %d.%d or newer is needed, this is %s: make PYTHON=/path/to/python3.11"
-                % (OLDEST + (sys.version.split()[0],))
-            )
+        refuse_old_python()
         os.makedirs(VENV, exist_ok=True)
         stamp(UNFINISHED)
         empty()
@@ -150,8 +154,8 @@ def stress():
 
 
 def test_browser():
-    """Run three lessons in JupyterLab in a headless Chromium, guess, move a slider; screenshots in build/browser/."""
-    call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", PRUNING_BROWSER="1")
+    """Run three lessons in JupyterLab in a headless Chromium and read the web book, if it is built; screenshots in build/browser*/."""
+    call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", "tests/test_book.py", PRUNING_BROWSER="1")
 
 
 def lab():
@@ -159,6 +163,24 @@ def lab():
     import_workspace = ("-m", "jupyterlab.labapp", "workspaces", "import", os.path.join("tools", "lessons.jupyterlab-workspace"))
     call(PYTHON, *import_workspace, **WORKSPACES)
     call(PYTHON, *LAB, **WORKSPACES)
+
+
+def book():
+    """Build the web book from the stored outputs into build/book/, in an environment of its own: nothing is executed."""
+    needed = (os.path.join("docs", "requirements.txt"), os.path.join("docs", "constraints.txt"))
+    python, installed = os.path.join(BOOK, PROGRAM), os.path.join(BOOK, "installed")
+    if read(installed) != fingerprint(*needed):
+        refuse_old_python()
+        print("installing Sphinx and its theme into build/book-env (about 200 MB)", flush=True)
+        shutil.rmtree(BOOK, ignore_errors=True)
+        call(sys.executable, "-m", "venv", BOOK)
+        call(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", needed[0], "-c", needed[1])
+        with open(installed, "w", encoding="utf-8") as file:
+            file.write(fingerprint(*needed))
+    shutil.rmtree(os.path.join(BUILD, "book"), ignore_errors=True)
+    places = ("-c", "docs", "-d", os.path.join("build", "book-cache"), ".", os.path.join("build", "book"))
+    call(python, "-m", "sphinx", "-b", "html", "-E", "-j", "2", "-q", "-W", "--keep-going", *places)
+    print("the book is in build/book/: open index.html", flush=True)
 
 
 def data():
@@ -201,7 +223,9 @@ def lint():
     call(PYTHON, "-m", "tools.style")
 
 
-FUNCTIONS = (setup, check, run, test, test_all, test_browser, lab, data, outputs, figures, reproduce, audit, bench, stress, lint)
+FUNCTIONS = (
+    setup, check, run, test, test_all, test_browser, lab, book, data, outputs, figures, reproduce, audit, bench, stress, lint,
+)  # fmt: skip
 COMMANDS = {f.__name__.replace("_", "-"): f for f in FUNCTIONS}
 
 
@@ -209,7 +233,7 @@ def main(name=None, *arguments):
     if name not in COMMANDS:
         lines = ["  %-12s %s" % (key, f.__doc__.splitlines()[0]) for key, f in COMMANDS.items()]
         raise SystemExit("usage: python tasks.py NAME\n" + "\n".join(lines))
-    if name != "check":  # it works before anything else does
+    if name not in ("check", "book"):  # they need nothing of it
         setup()
     COMMANDS[name](*arguments)
 
