@@ -121,6 +121,9 @@ def open_page(lab, browser):
     for path, page in pages.items():
         page.screenshot(path=SHOTS / f"{path.split('/')[-1]}.png")
         page.close()
+    for session in ask(lab, "sessions") or []:  # the next page shall find no kernel that is idle already
+        request = urllib.request.Request(f"{lab}/api/sessions/{session['id']}?token=notebooks", method="DELETE")
+        urllib.request.urlopen(request, timeout=60).close()
 
 
 @pytest.fixture
