@@ -5,6 +5,7 @@ float16 before anything is measured, so the file is half as large and every mach
 """
 
 import argparse
+import copy
 import time
 import zlib
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from torch import nn
 from helpers.checkpoints import CheckpointError, load_network, save_network, trained
 from helpers.data import REPOSITORY, Dataset, load_dataset
 from helpers.devices import pick_device, pick_precision
+from helpers.masks import prunable_layers
 from helpers.models import CifarNet
 from helpers.training import evaluate, train
 
@@ -61,9 +63,16 @@ def dense_network(width: float, seed: int, data: Dataset, epochs: float | None =
 def round_weights(model: nn.Module) -> None:
     """Round convolution and linear weights to float16, in place; they stay float32 tensors."""
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.copy_(module.weight.half())
+        for layer in prunable_layers(model).values():
+            layer.weight.copy_(layer.weight.half())
+
+
+def in_float16(model: nn.Module) -> nn.Module:
+    """A copy whose convolution and linear weights take half the bytes of a file; `load_network` makes them float32 again."""
+    smaller = copy.deepcopy(model)
+    for layer in prunable_layers(smaller).values():
+        layer.weight.data = layer.weight.data.half()
+    return smaller
 
 
 def make(width: float, seed: int, data: Dataset) -> dict:
@@ -81,7 +90,7 @@ def make(width: float, seed: int, data: Dataset) -> dict:
         "torch": torch.__version__.split("+")[0], "device": describe_device(pick_device()),
     }  # fmt: skip
     names = ("dataset", "fingerprint", "val_accuracy", "test_accuracy", "trained_in", "device")
-    save_network(model, path_of(width, seed), float16=True, **history.recipe, **{name: row[name] for name in names})
+    save_network(in_float16(model), path_of(width, seed), **history.recipe, **{name: row[name] for name in names})
     return row
 
 

@@ -38,7 +38,7 @@ from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, 
 from helpers.schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively
 from helpers.sensitivity import widths_for_macs
 from helpers.surgery import drop_blocks, prune_channels, residual_blocks, shrink
-from helpers.training import History, evaluate, recalibrate, train
+from helpers.training import RECIPE, History, augmented_batches, evaluate, recalibrate, train
 
 DEPLOYED_SEEDS = 3
 BLOCK_IMAGES = 1000  # validation images that say which blocks matter least
@@ -67,9 +67,9 @@ def measured(model: nn.Module, data: Dataset, ending: str = "") -> dict:
     return {name: accuracy(model, data.val), f"test_accuracy{ending}": accuracy(model, data.test) if len(data.test) else ""}
 
 
-def _recalibrated(model: nn.Module, data: Dataset, augment: bool = False) -> nn.Module:
+def _recalibrated(model: nn.Module, data: Dataset) -> nn.Module:
     again = copy.deepcopy(model)
-    recalibrate(again, data, augment=augment)
+    recalibrate(again, data)
     return again
 
 
@@ -193,13 +193,22 @@ def scan_one(configuration: dict, data: Dataset) -> dict:
     return prune_and_finetune(configuration, replace(data, test=data.test.subset(0)))
 
 
+def _augmented(data: Dataset) -> Dataset:
+    """The training images that `recalibrate` takes, shifted and mirrored as in training."""
+    few = data.train.subset(5000)
+    options = {"shift": RECIPE["shift"], "flip": data.name == "cifar10", "shuffle": False}
+    batches = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, torch.device("cpu"), **options)
+    images = [images.mul(255).round().to(torch.uint8) for images, _ in batches]
+    return replace(data, train=Split(torch.cat(images), few.labels))
+
+
 def recalibrate_both_ways(configuration: dict, data: Dataset) -> dict:
     """`prune_and_finetune`, and at the end statistics from plain and from augmented images, each on a copy."""
     model, row = _from_dense(configuration, data)
     prune_by(model, configuration, data)
     row = _finetune(model, row | _without_training(model, data), data)
-    for images in ("plain", "augmented"):
-        again = _recalibrated(model, data, augment=images == "augmented")
+    for images, source in (("plain", data), ("augmented", _augmented(data))):
+        again = _recalibrated(model, source)
         row |= {f"val_{images}": accuracy(again, data.val), f"test_{images}": accuracy(again, data.test)}
     return row
 

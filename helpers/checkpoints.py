@@ -26,11 +26,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or foreign; the message names the file and the next step."""
 
 
-def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = False, **facts) -> None:
+def save_network(model: nn.Module, path: str | os.PathLike, **facts) -> None:
     """Save a network, whether dense, masked, shrunk or without blocks, with a manifest of what it is and with plain `facts`.
 
-    With `float16`, weights of two dimensions or more are rounded, in half the bytes; they load as float32. The same network
-    gives the same bytes. A failed run leaves the file that was there.
+    The same network gives the same bytes. A failed run leaves the file that was there.
     """
     manifest = {
         "kind": type(model).__name__,
@@ -42,9 +41,6 @@ def save_network(model: nn.Module, path: str | os.PathLike, *, float16: bool = F
     for name, value in facts.items():  # others, such as NumPy's numbers, `load_network` would refuse
         check(type(value) in (str, int, float, bool, type(None)), name, value, "text, a plain number, a truth value or None")
     state = {key: value.detach().cpu().contiguous() for key, value in up_to_date(model).state_dict().items()}
-    for name, parameter in model.named_parameters():
-        if float16 and parameter.ndim > 1:
-            state[name] = state[name].half()
     sizes = {}
     for name, module in model.named_modules():  # channels, features and groups, which pruning changes, are whole numbers
         sizes[name] = {key: value for key, value in vars(module).items() if type(value) is int or key == "normalized_shape"}

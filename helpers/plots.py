@@ -164,19 +164,6 @@ def layer_widths(reports: dict[str, SparsityReport]) -> Figure:
     return fig
 
 
-def matrices(panels: dict[str, Tensor], columns: int, inches: tuple[float, float], **look) -> Figure:
-    """Weights as matrices [filters, weights of a filter], each under its title; `look` goes to `imshow`."""
-    rows = math.ceil(len(panels) / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=inches, sharex=True, sharey=True, squeeze=False)
-    for ax, (title, matrix) in zip(axes.flat, panels.items(), strict=True):
-        ax.imshow(matrix.detach().flatten(1).numpy(), aspect="auto", interpolation="nearest", **look)
-        ax.set_title(title, fontsize=10)
-        ax.grid(visible=False)
-    fig.supxlabel("weights of a filter", fontsize=10)
-    fig.supylabel("filter", fontsize=10)
-    return fig
-
-
 def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
     """A layer's weights [out, in, h, w] as a matrix [out, in*h*w], whole and under each mask; zeros in a color of their own."""
     panels = {"dense\n0% zeros": weight}
@@ -184,6 +171,13 @@ def mask_patterns(weight: Tensor, masks: dict[str, Tensor]) -> Figure:
         panels[f"{name}\n{(mask == 0).float().mean():.0%} zeros"] = weight.masked_fill(mask == 0, math.nan)
     limit = weight.abs().max().item()
     colors = plt.get_cmap("RdBu_r").with_extremes(bad="0.35")
-    fig = matrices(panels, len(panels), (2.6 * len(panels), 3.6), cmap=colors, vmin=-limit, vmax=limit)
-    fig.colorbar(fig.axes[0].images[0], ax=fig.axes, label="weight (dark gray: zero)")
+    fig, axes = plt.subplots(1, len(panels), figsize=(2.6 * len(panels), 3.6), sharey=True)
+    for ax, (title, matrix) in zip(axes, panels.items(), strict=True):
+        matrix = matrix.detach().flatten(1).numpy()
+        picture = ax.imshow(matrix, aspect="auto", interpolation="nearest", cmap=colors, vmin=-limit, vmax=limit)
+        ax.set_title(title, fontsize=10)
+        ax.grid(visible=False)
+    fig.supxlabel("weights of a filter", fontsize=10)
+    fig.supylabel("filter", fontsize=10)
+    fig.colorbar(picture, ax=axes, label="weight (dark gray: zero)")
     return fig

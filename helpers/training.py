@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from .batches import augmented_batches
 from .data import Dataset, Split, check, is_interactive
 from .devices import autocast, eval_mode, on_device, pick_device, to_float
 
@@ -77,6 +76,41 @@ def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Eval
     confusion = torch.bincount(classes * split.labels + predictions, minlength=classes**2).view(classes, classes)
     per_class = confusion.diagonal() / confusion.sum(1).clamp(min=1)
     return Evaluation(confusion.trace().item() / len(split), per_class, confusion, predictions, probabilities)
+
+
+def augmented_batches(split, batch_size, total, seed, device, *, shift, flip, cutout=0, shuffle=True):
+    """Yield `total` batches: images (float [N, 3, 32, 32] in 0..1, channels last) and labels (int64 [N]).
+
+    Images are shifted by at most `shift` pixels and reflected at the border; with `flip` every second one is mirrored; each
+    loses a square of side `cutout`. One indexing operation shifts and mirrors a whole batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = split.images.to(device).permute(0, 2, 3, 1).contiguous(), split.labels.to(device)
+    size = images.shape[1]
+    pixels = torch.arange(size)
+    mean_color = images.float().mean((0, 1, 2)) / 255 if cutout else None
+
+    def shifted(positions: torch.Tensor) -> torch.Tensor:
+        positions = positions + torch.randint(2 * shift + 1, (len(positions), 1), generator=generator) - shift  # [N, 32]
+        return size - 1 - (size - 1 - positions.abs()).abs()  # reflected at the border
+
+    while total > 0:
+        order = torch.randperm(len(labels), generator=generator) if shuffle else torch.arange(len(labels))
+        for index in order.split(batch_size)[:total]:
+            columns = pixels.expand(len(index), -1)
+            rows = shifted(columns)
+            if flip:
+                mirrored = torch.rand(len(index), 1, generator=generator) < 0.5
+                columns = torch.where(mirrored, columns.flip(1), columns)
+            columns = shifted(columns)
+            index, rows, columns = index.to(device), rows.to(device), columns.to(device)
+            batch = images[index[:, None, None], rows[:, :, None], columns[:, None, :]].float().div_(255)  # [N, 32, 32, 3]
+            if cutout:
+                corner = torch.randint(size, (len(index), 2, 1), generator=generator) - cutout // 2
+                inside = ((corner <= pixels) & (pixels < corner + cutout)).to(device)  # [N, 2, 32]: rows, columns of the square
+                batch = torch.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], mean_color, batch)
+            yield batch.permute(0, 3, 1, 2), labels[index]
+        total -= len(order.split(batch_size))
 
 
 def train(
@@ -150,28 +184,26 @@ def train(
     return history
 
 
-def recalibrate(model: nn.Module, data: Dataset, batches: int = 10, *, augment: bool = False) -> None:
+def recalibrate(model: nn.Module, data: Dataset, batches: int = 10) -> None:
     """Measure the running statistics of every BatchNorm anew, from training images, in place.
 
     Pruned weights change what each layer passes on, but BatchNorm still normalizes with the mean and variance of the dense
-    network. The new statistics are averages over `batches` batches of 500 images, in fp32, plain ones as in `evaluate` or
-    (`augment`) shifted and mirrored as in `train`, which hardly matters (within 0.6 points, docs/RESULTS.md). Weights and modes
+    network. The new statistics are averages over `batches` batches of 500 images, not augmented, in fp32. Weights and modes
     stay as they are. Run it between pruning and any verdict. Source: EagleEye (Li et al. 2020, arXiv:2007.02491).
     """
     check(batches >= 1, "batches", batches, "1 or more")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     if not norms:
         print("recalibrate: this network has no BatchNorm with running statistics, so nothing changes")
-    device, few, momenta = pick_device(), data.train.subset(500 * batches), [norm.momentum for norm in norms]
-    shift, flip = (RECIPE["shift"], data.name == "cifar10") if augment else (0, False)
-    images = augmented_batches(few, 500, math.ceil(len(few) / 500), 0, device, shift=shift, flip=flip, shuffle=False)
+        return
+    device, momenta = pick_device(), [norm.momentum for norm in norms]
     with on_device(model, device), eval_mode(model), torch.no_grad():
         for norm in norms:
             norm.train().reset_running_stats()
             norm.momentum = None  # a plain average over the batches
         try:
-            for batch, _ in images if norms else ():
-                model(batch)
+            for images in data.train.images[: 500 * batches].split(500):
+                model(to_float(images, device))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

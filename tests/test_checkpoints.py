@@ -139,18 +139,6 @@ def test_what_comes_back_trains_on_with_its_masks(tmp_path, digits):
     assert small.eval()(IMAGES).shape == (16, 10)
 
 
-@given(st.floats(0.05, 0.4), st.integers(0, 1000))
-def test_rounded_weights_come_back_rounded_and_the_rest_to_the_bit(tmp_path_factory, width, seed):
-    torch.manual_seed(seed)
-    model = lively(h.CifarNet(width))
-    if seed % 2:
-        h.prune_globally(model, [h.MagnitudePruning(0.5)])
-    again = back(model, tmp_path_factory.mktemp("nets"), float16=True).state_dict()
-    for key, value in model.state_dict().items():
-        is_weight = value.ndim in (2, 4) and not key.endswith("_mask") and key not in ("mean", "std")
-        assert again[key].dtype == value.dtype and torch.equal(again[key], value.half().float() if is_weight else value)
-
-
 def test_the_same_network_gives_the_same_bytes(tmp_path):
     model = h.CifarNet(0.1)
     h.save_network(model, tmp_path / "a.pth")

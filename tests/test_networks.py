@@ -7,7 +7,7 @@ import torch
 from experiments import networks
 from experiments.grids import GRIDS
 from experiments.runner import read_rows
-from helpers import CheckpointError, CifarNet, load_network
+from helpers import CheckpointError, CifarNet, load_network, save_network
 from helpers.data import REPOSITORY
 
 ROWS = pd.read_csv(networks.INDEX) if networks.INDEX.exists() else pd.DataFrame(columns=["width", "seed", "test_accuracy"])
@@ -45,6 +45,17 @@ def test_rounded_weights_are_float16_numbers():
     assert networks.fingerprint(model) == before
     model.bn1.running_mean[0] += 1
     assert networks.fingerprint(model) != before
+
+
+def test_float16_weights_come_back_rounded_and_the_rest_to_the_bit(tmp_path):
+    model = CifarNet(0.2)
+    save_network(networks.in_float16(model), tmp_path / "half.pth")
+    save_network(model, tmp_path / "whole.pth")
+    again = load_network(tmp_path / "half.pth").state_dict()
+    for key, value in model.state_dict().items():
+        is_weight = value.ndim in (2, 4) and key not in ("mean", "std")
+        assert again[key].dtype == value.dtype and torch.equal(again[key], value.half().float() if is_weight else value)
+    assert (tmp_path / "half.pth").stat().st_size < 0.75 * (tmp_path / "whole.pth").stat().st_size
 
 
 def test_a_missing_network_is_named(digits, monkeypatch, tmp_path):

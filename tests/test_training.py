@@ -27,8 +27,8 @@ from helpers import (
     sparsity,
     train,
 )
-from helpers.batches import augmented_batches
 from helpers.devices import to_float
+from helpers.training import augmented_batches
 
 CPU = torch.device("cpu")
 REPEATS = 5 if os.environ.get("PRUNING_STRESS") else 1
