@@ -14,13 +14,23 @@ from torch.nn.utils import prune
 
 from helpers import load_network, plots
 from helpers.data import REPOSITORY
-from helpers.plots import PERCENT, STYLES, label_line
+from helpers.plots import PERCENT, label_line
 from helpers.schedules import equal_steps
 
 from .stats import mean_ci
 from .tables import DEPTH, SHAPE, WIDTH, time_shares
 
-LOOKS = {  # methods that only rows have: label, color, marker, line style
+LOOKS = {  # one look for each method in every figure: label, color, marker, line style
+    "magnitude": ("magnitude", "C0", "o", "-"),
+    "random": ("random", "C1", "s", "--"),
+    "taylor": ("Taylor", "C2", "^", "-"),
+    "gradient": ("gradient", "C4", "v", "-"),
+    "percentile": ("percentile (both tails)", "C5", "P", "-."),
+    "L1 norm": ("L1 norm", "C2", "^", "-"),
+    "instant": ("instant", "C0", "o", "-"),
+    "equal": ("equal", "C2", "^", "--"),
+    "geometric": ("geometric", "C6", "d", (0, (6, 2))),
+    "cubic": ("cubic", "C4", "v", "-."),
     "dense": ("dense", "0.35", "*", ":"),
     "filters_l1": ("filters, L1", "C3", "D", "-"),
     "global": ("global", "C0", "o", "-"),
@@ -46,8 +56,7 @@ LOOKS = {  # methods that only rows have: label, color, marker, line style
     "geometric_8": ("gradual, geometric", "C6", "d", (0, (6, 2))),
     "cubic_8": ("gradual, cubic", "C4", "v", "-."),
 }
-METHODS = {name: {"label": name} | style for name, style in STYLES.items()}
-METHODS |= {name: dict(zip(("label", "color", "marker", "ls"), look, strict=True)) for name, look in LOOKS.items()}
+METHODS = {name: dict(zip(("label", "color", "marker", "ls"), look, strict=True)) for name, look in LOOKS.items()}
 DOT = {"ls": "", "label": None, "markersize": 3, "alpha": 0.35}  # a single run
 
 
@@ -66,6 +75,20 @@ def draw_means(ax: plt.Axes, rows: pd.DataFrame, x: str, y: str, level: str, sty
         ax.plot(rows[x] + apart, rows[y], **style | DOT)
         ax.errorbar(places - apart, means["mean"], means["mean"] - means.low, **style, capsize=3)
     return means
+
+
+def label_ends(ax: plt.Axes, ends: dict[str, tuple[float, float, str]], gap: float = 0.055) -> None:
+    """Write names beside the right ends of lines, {name: (x, y, color)}, at least the share `gap` of the height apart."""
+    bottom, top = ax.get_ylim()
+    names, apart = sorted(ends, key=lambda name: ends[name][1]), gap * (top - bottom)
+    heights = [ends[name][1] for name in names]
+    for k in range(1, len(heights)):
+        heights[k] = max(heights[k], heights[k - 1] + apart)
+    for k in reversed(range(len(heights))):  # back below the top, and below the name above
+        heights[k] = min(heights[k], top - apart * (len(heights) - 1 - k))
+    for name, height in zip(names, heights, strict=True):
+        x, _, color = ends[name]
+        ax.annotate(name, (x, height), (9, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
 
 
 def curves(ax: plt.Axes, rows: pd.DataFrame, column: str, methods: Sequence[str], log: bool = True) -> None:
@@ -186,7 +209,7 @@ def filters_recalibrated(rows: pd.DataFrame) -> Figure:
         "filters_random": ("random", "at random", (0.6, 0.42), "left"),
     }
     for method, (style, name, label_at, side) in arms.items():
-        filters, look, means = rows[rows.method == method], STYLES[style], []
+        filters, look, means = rows[rows.method == method], METHODS[style], []
         for place, (stage, (epochs, column)) in enumerate(stages.items()):
             runs = filters[filters.epochs == epochs][column]
             if len(runs):
@@ -310,11 +333,27 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
             ends[f"{name}: {runs.test_accuracy.mean():.1%}"] = (total, means["mean"].iloc[-1], style["color"])
         ax.yaxis.set_major_formatter(PERCENT)
         ax.set(title=f"to {level:.0%} weights set to zero", ylim=(0, 1), xlabel="optimizer step")
-        plots.label_ends(ax, ends)
+        label_ends(ax, ends)
     axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}")
     images = int(rows.curve_images.iloc[0])
     seen = f"{_seeds(rows)}, on {images} validation images; marks: prunings; names: test accuracy at the end"
     fig.suptitle(f"The last of eight equal cuts is the deepest\n{seen}", fontsize=10)
+    return fig
+
+
+def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
+    """Accuracy by optimizer step for several trainings, (step, accuracy) pairs each; above, the steps at which each is pruned."""
+    fig, (marks, ax) = plt.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(1, 4))
+    for height, (name, pairs) in enumerate(runs.items()):
+        ax.plot(*zip(*pairs, strict=True), **METHODS[name] | {"marker": "", "lw": 1.5})
+        marks.plot(prunings[name], [-height] * len(prunings[name]), **METHODS[name] | {"ls": ""}, markersize=5)
+    marks.set_yticks([-height for height in range(len(runs))], runs)
+    marks.set(title="when each one is pruned", ymargin=0.15)
+    label_line(ax, f"dense: {dense:.1%}", dense, x=0.02)
+    ax.yaxis.set_major_formatter(PERCENT)
+    ax.set(xlabel="optimizer step", ylabel="validation accuracy", ylim=(0, 1))
+    ax.set_title("a deep cut costs accuracy, training repairs it")
+    label_ends(ax, {name: (*pairs[-1], METHODS[name]["color"]) for name, pairs in runs.items()})
     return fig
 
 
@@ -333,7 +372,7 @@ def gradual_vs_instant(rows: pd.DataFrame) -> Figure:
     reference_line(left, rows, "test_accuracy", x=0.8)
     means = rows.pivot_table(index="target_sparsity", columns="method", values="test_accuracy")[arms].dropna().iloc[-1]
     right_end, names = left.get_xticks()[-1], {arm: METHODS[arm]["label"].removeprefix("gradual, ") for arm in arms}
-    plots.label_ends(left, {names[arm]: (right_end, means[arm], METHODS[arm]["color"]) for arm in arms})
+    label_ends(left, {names[arm]: (right_end, means[arm], METHODS[arm]["color"]) for arm in arms})
     title = f"at {means.name:.0%}, {names[means.idxmax()]} ends highest and {names[means.idxmin()]} lowest"
     left.set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", xlabel="weights set to zero", title=title)
     pairs = rows[rows.method.isin(arms)].pivot(index=["target_sparsity", "seed"], columns="method", values="test_accuracy")
@@ -345,7 +384,7 @@ def gradual_vs_instant(rows: pd.DataFrame) -> Figure:
         runs["place"] = runs.target_sparsity.map(levels.index) + 0.24 * (k - (len(arms) - 2) / 2)
         draw_means(right, runs, "place", "gap", "target_sparsity", METHODS[arm] | {"ls": ""}, apart=0.045)
     ends = gaps.loc[levels[-1]].mean()
-    plots.label_ends(right, {names[arm]: (len(levels) - 0.5, ends[arm], METHODS[arm]["color"]) for arm in arms})
+    label_ends(right, {names[arm]: (len(levels) - 0.5, ends[arm], METHODS[arm]["color"]) for arm in arms})
     right.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
     right.set(xlabel="weights set to zero", xlim=(-0.5, len(levels) - 0.5))
     right.set(ylabel="points of test accuracy", title="difference from instant, same seed")

@@ -150,41 +150,35 @@ def prune_layers(plan: dict[nn.Module, Sequence[Criterion]], *, model: nn.Module
         _prune([([(layer, "weight")], method) for layer, method in zip(plan, step, strict=True)], model, data)
 
 
-def prune_globally(
-    model: nn.Module, methods: Sequence[Criterion], *, parameters: Sequence[Target] = (), data: Data = None, min_kept: float = 0
-) -> None:
-    """Prune a whole network by one ranking of all its weights, in place; otherwise as `prune_layers`.
+def prune_globally(model: nn.Module, methods: Sequence[Criterion], *, data: Data = None, min_kept: float = 0) -> None:
+    """Prune a whole network by one ranking of all Conv2d and Linear weights, in place; otherwise as `prune_layers`.
 
-    Args:
-        parameters: (module, name) pairs; default: the weights of all Conv2d and Linear, for slices without the filters
-            (`dim=0`) of the last layer, which are the classes, or the input channels (`dim=1`) of the first, the colors.
-        min_kept: fraction of each layer that is protected, its most important part, so that none is emptied (layer collapse).
+    Whole filters (`dim=0`) of the last layer are the classes, input channels (`dim=1`) of the first the colors: they stay.
+    `min_kept` is the fraction of each layer that is protected, its most important part, so that none is emptied (layer collapse).
     """
     weights = [(layer, "weight") for layer in prunable_layers(model).values()]
-    check(parameters or weights, "model", type(model).__name__, "a network with Conv2d or Linear layers")
+    check(len(weights) > 0, "model", type(model).__name__, "a network with Conv2d or Linear layers")
     for method in methods:
-        _prune([(parameters or {None: weights, 0: weights[:-1], 1: weights[1:]}[method.dim], method)], model, data, min_kept)
+        _prune([({None: weights, 0: weights[:-1], 1: weights[1:]}[method.dim], method)], model, data, min_kept)
 
 
 def _prune(groups: list, model: nn.Module | None, data: Data, min_kept: float = 0) -> None:
     """Prune groups of (parameters that are ranked together, their criterion or None): all masks first, then all changes."""
     targets = [target for group, _ in groups for target in group]
     for module, name in targets:
-        check(getattr(module, name, None) is not None, "parameters", f"{name} of {module}", "a parameter that the module has")
+        check(hasattr(module, name), "plan", module, "of modules that have weights")
         up_to_date(module)
     scores = {None: {target: getattr(*target) for target in targets}}
     for kind in {method.saliency for _, method in groups if method} - {None}:
         scores[kind] = saliency_scores(model, data, kind, targets)
-    done = []
+    masks = {}
     for stream, (group, method) in enumerate(groups):
         if method:
             method.stream = stream
-            masks = method.masks([scores[method.saliency][t] for t in group], [mask_of(*t) for t in group], min_kept)
-            done += [(target, copy.copy(method), mask) for target, mask in zip(group, masks, strict=True)]
-    for (module, name), method, mask in done:
-        method.compute_mask = lambda t, default_mask: t  # torch's `apply` keeps the method as a record, and hands it the mask
-        prune.BasePruningMethod.apply.__func__(lambda record=method: record, module, name, importance_scores=mask)
-        del method.compute_mask
+            values = [scores[method.saliency][target] for target in group]
+            masks.update(zip(group, method.masks(values, [mask_of(*target) for target in group], min_kept), strict=True))
+    for (module, name), mask in masks.items():
+        prune.custom_from_mask(module, name, mask)
         up_to_date(module)
 
 

@@ -24,19 +24,6 @@ plt.rcParams.update({
 })  # fmt: skip
 
 PERCENT = PercentFormatter(1.0, decimals=0)
-STYLES = {  # one look for each method in every figure
-    "magnitude": {"color": "C0", "marker": "o", "ls": "-"},
-    "random": {"color": "C1", "marker": "s", "ls": "--"},
-    "taylor": {"label": "Taylor", "color": "C2", "marker": "^", "ls": "-"},
-    "gradient": {"color": "C4", "marker": "v", "ls": "-"},
-    "percentile": {"label": "percentile (both tails)", "color": "C5", "marker": "P", "ls": "-."},
-    "L1 norm": {"color": "C2", "marker": "^", "ls": "-"},
-    "L2 norm": {"color": "C4", "marker": "v", "ls": "-"},
-    "instant": {"color": "C0", "marker": "o", "ls": "-"},
-    "equal": {"color": "C2", "marker": "^", "ls": "--"},
-    "geometric": {"color": "C6", "marker": "d", "ls": (0, (6, 2))},
-    "cubic": {"color": "C4", "marker": "v", "ls": "-."},
-}
 
 
 def show(fig: Figure, alt: str) -> None:
@@ -48,25 +35,11 @@ def show(fig: Figure, alt: str) -> None:
     display({"image/png": b64encode(small.getvalue()).decode()}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
-def label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom", color: str = "0.3") -> None:
+def label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str = "bottom") -> None:
     """Draw a dotted horizontal line with its name on it, at the share `x` of the width."""
-    ax.axhline(height, color=color, ls=":")
+    ax.axhline(height, color="0.3", ls=":")
     place = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2 if va == "bottom" else -2), "textcoords": "offset points"}
-    ax.annotate(text, (x, height), **place, va=va, fontsize=9, color=color)
-
-
-def label_ends(ax: plt.Axes, ends: dict[str, tuple[float, float, str]], gap: float = 0.055) -> None:
-    """Write names beside the right ends of lines, {name: (x, y, color)}, at least the share `gap` of the height apart."""
-    bottom, top = ax.get_ylim()
-    names, apart = sorted(ends, key=lambda name: ends[name][1]), gap * (top - bottom)
-    heights = [ends[name][1] for name in names]
-    for k in range(1, len(heights)):
-        heights[k] = max(heights[k], heights[k - 1] + apart)
-    for k in reversed(range(len(heights))):  # back below the top, and below the name above
-        heights[k] = min(heights[k], top - apart * (len(heights) - 1 - k))
-    for name, height in zip(names, heights, strict=True):
-        x, _, color = ends[name]
-        ax.annotate(name, (x, height), (9, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
+    ax.annotate(text, (x, height), **place, va=va, fontsize=9, color="0.3")
 
 
 def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 10, framed: Sequence[int] = (), **scale) -> Figure:
@@ -93,22 +66,6 @@ def learning_curves(history: History) -> Figure:
     accuracy.yaxis.set_major_formatter(PERCENT)
     for ax in fig.axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
-    return fig
-
-
-def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
-    """Accuracy by optimizer step for several trainings, (step, accuracy) pairs each; above, the steps at which each is pruned."""
-    fig, (marks, ax) = plt.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(1, 4))
-    for height, (name, pairs) in enumerate(runs.items()):
-        ax.plot(*zip(*pairs, strict=True), **STYLES[name] | {"marker": "", "lw": 1.5})
-        marks.plot(prunings[name], [-height] * len(prunings[name]), **STYLES[name] | {"ls": ""}, markersize=5)
-    marks.set_yticks([-height for height in range(len(runs))], runs)
-    marks.set(title="when each one is pruned", ymargin=0.15)
-    label_line(ax, f"dense: {dense:.1%}", dense, x=0.02)
-    ax.yaxis.set_major_formatter(PERCENT)
-    ax.set(xlabel="optimizer step", ylabel="validation accuracy", ylim=(0, 1))
-    ax.set_title("a deep cut costs accuracy, training repairs it")
-    label_ends(ax, {name: (*pairs[-1], STYLES[name]["color"]) for name, pairs in runs.items()})
     return fig
 
 

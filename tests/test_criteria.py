@@ -49,11 +49,6 @@ def flat_net(sizes=(3, 4, 5), seed=0):
     return nn.Sequential(*small_net(sizes, seed)[:4], nn.AdaptiveAvgPool2d(1), *small_net(sizes, seed)[4:])
 
 
-def methods_in(module):
-    (hook,) = module._forward_pre_hooks.values()
-    return list(hook) if isinstance(hook, prune.PruningContainer) else [hook]
-
-
 def slices_of(layer, dim):
     return layer.weight_mask.transpose(0, dim).flatten(1)
 
@@ -72,8 +67,6 @@ def test_layers_by_their_own_methods():
     assert h.sparsity(conv1).zeros == below.sum() + round(0.2 * int((~below).sum())) and (conv1.weight[below] == 0).all()
     low, high = np.quantile(before[1].numpy(), (0.2, 0.9))
     assert torch.equal(conv2.weight_mask == 1, (before[1] >= low) & (before[1] <= high))
-    assert [type(method) for method in methods_in(conv1)] == [h.MagnitudePruning, h.RandomPruning]
-    assert [type(method) for method in methods_in(conv2)] == [h.PercentilePruning]
 
 
 @pytest.mark.parametrize("kind", [*AMOUNT, FarFromMean])
@@ -88,7 +81,6 @@ def test_counts_are_exact(kind, scope, sizes, amount, seed):
     else:
         h.prune_layers({layer: [kind(amount)] for layer in h.prunable_layers(model).values()}, model=model, data=images(sizes[0]))
         assert all(zeros == round(amount * size) for zeros, size in h.sparsity(model).layers.values())
-    assert all(type(methods_in(layer)[0]) is kind for layer in h.prunable_layers(model).values())
     copy.deepcopy(model)
 
 
@@ -193,7 +185,6 @@ def test_on_top_of_torchs_methods():
     prune.l1_unstructured(layer, "weight", amount=0.5)
     h.prune_layers({layer: [h.MagnitudePruning(0.5)]})
     h.MagnitudePruning.apply(layer, "weight", amount=5)  # torch's own way
-    assert [type(m).__name__ for m in methods_in(layer)] == ["L1Unstructured", "MagnitudePruning", "MagnitudePruning"]
     assert h.sparsity(layer).zeros == 80
     h.make_permanent(layer)
     assert not prune.is_pruned(layer) and h.sparsity(layer).zeros == 80
@@ -207,12 +198,10 @@ def test_half_of_nothing(kind):
     assert h.sparsity(model).fraction == 1
 
 
-def test_biases_only_where_named():
+def test_biases_and_norms_are_left_alone():
     model = flat_net()
     h.prune_globally(model, [h.MagnitudePruning(0.9), h.TaylorPruning(0.5)], data=images(3))
     assert not prune.is_pruned(model[1]) and not any("bias_mask" in name for name, _ in model.named_buffers())
-    h.prune_globally(model, [h.TaylorPruning(1.0)], parameters=[(model[3], "bias"), (model[1], "bias")], data=images(3))
-    assert (model[3].bias == 0).all() and (model[1].bias == 0).all()
 
 
 # ---- scores from training data
@@ -366,9 +355,8 @@ def test_bad_criteria_are_refused_at_once(make, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: h.prune_layers({"conv1": [h.MagnitudePruning(0.5)]}), "parameters='weight of conv1': must be a parameter"),
-        (lambda m: h.prune_layers({m[0]: [h.MagnitudePruning(0.5)], m[2]: [h.MagnitudePruning(0.5)]}), r"weight of ReLU\(\)': must be"),
-        (lambda m: h.prune_globally(m, [h.MagnitudePruning(0.5)], parameters=[(m[0], "scale")]), "scale of Conv2d"),
+        (lambda m: h.prune_layers({"conv1": [h.MagnitudePruning(0.5)]}), "plan='conv1': must be of modules that have weights"),
+        (lambda m: h.prune_layers({m[0]: [h.MagnitudePruning(0.5)], m[2]: [h.MagnitudePruning(0.5)]}), r"plan=ReLU\(\): must be"),
         (lambda m: h.prune_layers({m[0]: [h.MagnitudePruning(0.5)], m[3]: [h.MagnitudePruning(10**6)]}), "amount=1000000: must be at most"),
         (lambda m: h.prune_globally(m, [h.PercentilePruning(0.1, 0.9)], min_kept=0.1), "min_kept='more than 0': must be 0 for Perc"),
         (lambda m: h.prune_globally(m, [Nowhere(0.5)]), r"importance='NaN \(Nowhere\)'"),

@@ -119,7 +119,7 @@ def test_the_front_holds_what_nothing_beats():
 
 def test_names_at_the_ends_of_lines_keep_apart_and_inside():
     ax = plots.plt.figure().add_subplot(ylim=(0, 1))
-    plots.label_ends(ax, {name: (0, height, "C0") for name, height in {"a": 0.99, "b": 1.0, "c": 0.2}.items()}, gap=0.1)
+    figures.label_ends(ax, {name: (0, height, "C0") for name, height in {"a": 0.99, "b": 1.0, "c": 0.2}.items()}, gap=0.1)
     assert {text.get_text(): text.xy[1] for text in ax.texts} == pytest.approx({"c": 0.2, "a": 0.9, "b": 1.0})
 
 
