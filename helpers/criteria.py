@@ -13,7 +13,7 @@ from torch.nn.utils import prune
 
 from .data import Dataset, Split, check
 from .devices import autocast, to_float, up_to_date
-from .masks import Target, mask_of, prunable_layers
+from .masks import mask_of, prunable_layers
 
 Data = Dataset | Split | None
 
@@ -147,7 +147,7 @@ def prune_layers(plan: dict[nn.Module, Sequence[Criterion]], *, model: nn.Module
         >>> prune_layers({model.conv1: [MagnitudePruning(threshold=0.1), RandomPruning(0.2)]})  # doctest: +SKIP
     """
     for step in zip_longest(*plan.values()):  # the first criterion of every layer, then the second, …
-        _prune([([(layer, "weight")], method) for layer, method in zip(plan, step, strict=True)], model, data)
+        _prune([([layer], method) for layer, method in zip(plan, step, strict=True)], model, data)
 
 
 def prune_globally(model: nn.Module, methods: Sequence[Criterion], *, data: Data = None, min_kept: float = 0) -> None:
@@ -156,46 +156,44 @@ def prune_globally(model: nn.Module, methods: Sequence[Criterion], *, data: Data
     Whole filters (`dim=0`) of the last layer are the classes, input channels (`dim=1`) of the first the colors: they stay.
     `min_kept` is the fraction of each layer that is protected, its most important part, so that none is emptied (layer collapse).
     """
-    weights = [(layer, "weight") for layer in prunable_layers(model).values()]
-    check(len(weights) > 0, "model", type(model).__name__, "a network with Conv2d or Linear layers")
+    layers = list(prunable_layers(model).values())
+    check(len(layers) > 0, "model", type(model).__name__, "a network with Conv2d or Linear layers")
     for method in methods:
-        _prune([({None: weights, 0: weights[:-1], 1: weights[1:]}[method.dim], method)], model, data, min_kept)
+        _prune([({None: layers, 0: layers[:-1], 1: layers[1:]}[method.dim], method)], model, data, min_kept)
 
 
 def _prune(groups: list, model: nn.Module | None, data: Data, min_kept: float = 0) -> None:
-    """Prune groups of (parameters that are ranked together, their criterion or None): all masks first, then all changes."""
-    targets = [target for group, _ in groups for target in group]
-    for module, name in targets:
-        check(hasattr(module, name), "plan", module, "of modules that have weights")
-        up_to_date(module)
-    scores = {None: {target: getattr(*target) for target in targets}}
-    for kind in {method.saliency for _, method in groups if method} - {None}:
-        scores[kind] = saliency_scores(model, data, kind, targets)
+    """Prune groups of (layers that are ranked together, their criterion or None): all masks first, then all changes."""
+    for layers, _ in groups:
+        for layer in layers:
+            check(hasattr(layer, "weight"), "plan", layer, "of layers that have weights")
+            up_to_date(layer)
+    kinds = {method.saliency for _, method in groups if method} - {None}
+    scores = {kind: saliency_scores(model, data, kind) for kind in kinds}
     masks = {}
-    for stream, (group, method) in enumerate(groups):
+    for stream, (layers, method) in enumerate(groups):
         if method:
             method.stream = stream
-            values = [scores[method.saliency][target] for target in group]
-            masks.update(zip(group, method.masks(values, [mask_of(*target) for target in group], min_kept), strict=True))
-    for (module, name), mask in masks.items():
-        prune.custom_from_mask(module, name, mask)
-        up_to_date(module)
+            values = [scores[method.saliency][layer, "weight"] if method.saliency else layer.weight for layer in layers]
+            masks.update(zip(layers, method.masks(values, [mask_of(layer) for layer in layers], min_kept), strict=True))
+    for layer, mask in masks.items():
+        prune.custom_from_mask(layer, "weight", mask)
+        up_to_date(layer)
 
 
-def saliency_scores(model: nn.Module, data: Data, kind: str, parameters: Sequence[Target] = ()) -> dict[Target, Tensor]:
-    """The scores behind "gradient", "taylor" and "wanda", for each parameter (all Conv2d and Linear weights) in its shape.
+def saliency_scores(model: nn.Module, data: Data, kind: str) -> dict[tuple[nn.Module, str], Tensor]:
+    """The scores behind "gradient", "taylor" and "wanda", by (layer, "weight") of every Conv2d and Linear, in the weight's shape.
 
     Up to 4,000 training images, not augmented, in evaluation mode; for "wanda" a convolution's input is the whole channel.
     """
     check(None not in (model, data), "data", type(data).__name__, f"training data, and model= the network, for {kind} scores")
-    targets = parameters or [(layer, "weight") for layer in prunable_layers(model).values()]
     network = copy.deepcopy(up_to_date(model)).eval().requires_grad_()
-    twins = dict(zip(model.modules(), network.modules(), strict=True))
-    weights = [getattr(twins[m], f"{name}_orig", getattr(twins[m], name)) for m, name in targets]  # pruning renames them
+    layers = list(prunable_layers(network).values())
+    weights = [getattr(layer, "weight_orig", layer.weight) for layer in layers]  # pruning renames them
     totals, squares = [torch.zeros_like(weight) for weight in weights], {}
     if kind == "wanda":
-        for module, _ in targets:
-            twins[module].register_forward_pre_hook(lambda *args: _add_squared_inputs(squares, *args))
+        for layer in layers:
+            layer.register_forward_pre_hook(lambda *args: _add_squared_inputs(squares, *args))
     split, device = data.train if isinstance(data, Dataset) else data, weights[0].device
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0)).split(500)[:8]
     for index in order:
@@ -206,8 +204,10 @@ def saliency_scores(model: nn.Module, data: Data, kind: str, parameters: Sequenc
             for total, weight, gradient in zip(totals, weights, torch.autograd.grad(loss, weights), strict=True):
                 total += {"gradient": gradient, "taylor": gradient * weight.data}[kind].abs()
     if kind == "wanda":
-        return {(m, name): getattr(twins[m], name).detach().abs() * squares[twins[m]].sqrt() for m, name in targets}
-    return {target: total / len(order) for target, total in zip(targets, totals, strict=True)}
+        scores = [layer.weight.detach().abs() * squares[layer].sqrt() for layer in layers]
+    else:
+        scores = [total / len(order) for total in totals]
+    return {(layer, "weight"): score for layer, score in zip(prunable_layers(model).values(), scores, strict=True)}
 
 
 def _add_squared_inputs(squares: dict[nn.Module, Tensor], layer: nn.Module, inputs: tuple[Tensor]) -> None:

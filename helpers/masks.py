@@ -9,7 +9,6 @@ from torch.nn.utils import prune
 
 from .devices import up_to_date
 
-Target = tuple[nn.Module, str]  # a module and the name of one of its parameters
 FORMATS = {"zeros": "{:,}".format, "weights": "{:,}".format, "sparsity": "{:.2%}".format}
 
 
@@ -51,7 +50,7 @@ def sparsity(model: nn.Module) -> SparsityReport:
 
 
 def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
-    """The weight mask of every Conv2d and Linear, by module; ones where nothing is pruned, even if a weight is zero."""
+    """`mask_of` every Conv2d and Linear, by layer."""
     return {layer: mask_of(layer) for layer in prunable_layers(model).values()}
 
 
@@ -75,7 +74,6 @@ def plain_copy(model: nn.Module) -> nn.Module:
     return make_permanent(copy.deepcopy(up_to_date(model)))
 
 
-def mask_of(module: nn.Module, name: str = "weight") -> Tensor:
-    """A copy of the mask of one parameter; ones where it has none."""
-    mask = getattr(module, f"{name}_mask", None)
-    return torch.ones_like(getattr(module, name)) if mask is None else mask.clone()
+def mask_of(layer: nn.Module) -> Tensor:
+    """A copy of the mask of a layer's weights; ones where nothing is pruned, even if a weight is zero."""
+    return layer.weight_mask.clone() if hasattr(layer, "weight_mask") else torch.ones_like(layer.weight)

@@ -355,7 +355,7 @@ def test_bad_criteria_are_refused_at_once(make, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: h.prune_layers({"conv1": [h.MagnitudePruning(0.5)]}), "plan='conv1': must be of modules that have weights"),
+        (lambda m: h.prune_layers({"conv1": [h.MagnitudePruning(0.5)]}), "plan='conv1': must be of layers that have weights"),
         (lambda m: h.prune_layers({m[0]: [h.MagnitudePruning(0.5)], m[2]: [h.MagnitudePruning(0.5)]}), r"plan=ReLU\(\): must be"),
         (lambda m: h.prune_layers({m[0]: [h.MagnitudePruning(0.5)], m[3]: [h.MagnitudePruning(10**6)]}), "amount=1000000: must be at most"),
         (lambda m: h.prune_globally(m, [h.PercentilePruning(0.1, 0.9)], min_kept=0.1), "min_kept='more than 0': must be 0 for Perc"),
