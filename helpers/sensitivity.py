@@ -4,27 +4,25 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from .criteria import MagnitudePruning, prune_layers
 from .data import Split, check
 from .devices import up_to_date
-from .masks import plain_copy, prunable_layers
+from .masks import plain_copy
 from .metrics import count_macs
-from .surgery import Layers, channel_groups, channels_to_remove, prune_channels, without_channels
+from .surgery import channel_groups, channels_to_remove, without_channels
 from .training import evaluate
-
-SCAN_AMOUNTS = (0.2, 0.4, 0.6, 0.8, 0.9)
-
-
-def sensitivity_scan(model: nn.Module, split: Split, amounts: Sequence[float] = SCAN_AMOUNTS) -> dict[str, list[float]]:
-    """Accuracy with one layer alone pruned by magnitude to each amount, by layer name (Han et al. 2015, arXiv:1506.02626)."""
-    prune_one = lambda net, name, amount: prune_layers({net.get_submodule(name): [MagnitudePruning(amount)]})  # noqa: E731
-    return scan(model, split, prunable_layers(model), amounts, prune_one)
 
 
 def scan(model: nn.Module, split: Split, names: Iterable[str], amounts: Sequence[float], prune_one: Callable) -> dict:
-    """Accuracies on `split` after `prune_one(copy, name, amount)` alone, for each amount; lists by name."""
+    """Accuracies on `split` after `prune_one(copy, name, amount)` alone, for each amount: lists by name.
+
+    `prune_one` prunes one layer or group of channels of the copy, in place, and recalibrates it (Han et al. 2015, arXiv:1506.02626).
+
+    Example:
+        >>> scan(model, split, ["conv1"], (0.5, 0.9), prune_and_recalibrate)  # doctest: +SKIP
+        {'conv1': [0.91, 0.74]}
+    """
     accuracies = {name: [] for name in names}
     for name in accuracies:
         for amount in amounts:
@@ -44,27 +42,13 @@ def amount_for_drop(drop: float, scan: dict, amounts: Sequence[float], dense_acc
     return shares
 
 
-def channel_scan(model: nn.Module, split: Split, amounts=SCAN_AMOUNTS, example_input: Tensor | None = None) -> dict:
-    """The same for whole channels of one group alone, by the L1 norm of their filters: accuracies by name of the group."""
-    prune_one = lambda net, name, amount: prune_channels(net, {name: amount}, example_input=example_input)  # noqa: E731
-    return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
-
-
 def widths_for_macs(
-    model: nn.Module,
-    share: float,
-    scan: dict[str, list[float]] | None = None,
-    dense_accuracy: float | None = None,
-    amounts: Sequence[float] = SCAN_AMOUNTS,
-    *,
-    round_to: int = 1,
-    ignored_layers: Layers = (),
-    example_input: Tensor | None = None,
+    model, share, scan=None, dense_accuracy=None, amounts=(), *, round_to=1, ignored_layers=(), example_input=None
 ) -> dict[str, float]:
     """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
 
-    Without a scan every group gives up the same share of its channels (uniform); with one (`channel_scan`, and the whole
-    network's `dense_accuracy`), each what costs it, alone, the same accuracy (guided).
+    Without a scan every group gives up the same share of its channels (uniform). With a `scan` of its `channel_groups` at
+    `amounts`, and the whole network's `dense_accuracy`, each gives up what costs it, alone, the same accuracy (guided).
 
     Example:
         >>> amounts = widths_for_macs(SimpleNet(), 0.5)

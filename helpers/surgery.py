@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from torch.utils._pytree import tree_leaves
 
-from .criteria import Criterion, Data, MagnitudePruning, saliency_scores
+from .criteria import Criterion, MagnitudePruning, saliency_scores
 from .data import check
 from .devices import eval_mode, up_to_date
 from .masks import plain_copy
@@ -93,19 +93,8 @@ def _as_group(graph, members) -> ChannelGroup | None:
     return group
 
 
-# ---- width
-
-
 def prune_channels(
-    model: nn.Module,
-    amount: float | dict[str, float | int],
-    criterion: type[Criterion] = MagnitudePruning,
-    *,
-    round_to: int = 1,
-    data: Data = None,
-    ignored_layers: Layers = (),
-    example_input: Tensor | None = None,
-    **options,
+    model, amount, criterion=MagnitudePruning, *, round_to=1, data=None, ignored_layers=(), example_input=None, **options
 ) -> None:
     """Mask whole channels, in place: filter, its bias and its BatchNorm's weight and bias together, so that it emits zero.
 
@@ -114,8 +103,9 @@ def prune_channels(
     Args:
         amount: fraction of the channels of every group, or fraction or count by group name (see `channel_groups`);
             of all its channels, so that 0.5 twice is 0.5. A ValueError where none would be left: nothing is changed.
-        criterion: ranks the filters, from training `data` if it needs them; `options` go to it (`n=2`: L2 norm).
+        criterion: the class that ranks the filters, from training `data` if it needs them; `options` go to it (`seed=1`).
         round_to: the channels left are rounded up to a multiple of this (where there are as many).
+        ignored_layers: as in `channel_groups`.
 
     Example:
         >>> model = SimpleNet()
@@ -144,7 +134,6 @@ def prune_channels(
 
 def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
     """How many channels of a group an amount takes, where the number of those left is rounded up to a multiple."""
-    check(round_to >= 1, "round_to", round_to, "1 or more")
     most = channels if isinstance(amount, Integral) else 1
     check(0 <= amount <= most, f"amount of {name}", amount, f"a fraction in [0, 1] or a count of at most {channels}")
     left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))
@@ -159,8 +148,7 @@ def _least_important(plain: nn.Module, group: ChannelGroup, ranking: Criterion, 
     if len(layers) > 1:  # each layer counts the same
         scores = [score / score.mean().clamp(min=1e-30) for score in scores]
     importance = torch.stack(scores).mean(0)
-    if importance.isnan().any():
-        raise ValueError(f"{group.producers[0]}: its channels' importance is NaN; look at its weights, and at the criterion")
+    check(not importance.isnan().any(), f"importance of {group.producers[0]}", "NaN", "numbers; look at weights and criterion")
     masked = torch.stack([_empty(layer, "weight") for layer in layers]).all(0).cpu()
     return importance.masked_fill(masked, -torch.inf).argsort(stable=True)
 
@@ -186,14 +174,10 @@ def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
     """
     plain = plain_copy(model)
     masked = {name: _masked_channels(plain, group) for name, group in channel_groups(plain, example_input).items()}
-
-    def cut_exactly(channels: dict[str, list[int]]) -> nn.Module | None:
-        small = without_channels(plain, channels, example_input)
-        return small if _same_outputs(plain, small, example_input) else None
-
-    if small := cut_exactly(masked):
+    if small := _exact_cut(plain, masked, example_input):
         return small
-    misread = [name for name, channels in masked.items() if channels and not cut_exactly({name: channels})] or list(masked)
+    pruned = {name: channels for name, channels in masked.items() if channels}
+    misread = [name for name in pruned if not _exact_cut(plain, {name: pruned[name]}, example_input)] or list(pruned)
     raise SurgeryError(
         f"{misread[0]}: without its masked channels the network fails or computes something else: the graph misreads it; "
         f"call prune_channels(model, ..., ignored_layers={misread}) on the network as it was before"
@@ -228,19 +212,18 @@ def without_channels(plain: nn.Module, channels: dict[str, list[int]], example_i
 
 
 @torch.no_grad()
-def _same_outputs(plain: nn.Module, small: nn.Module, example_input: Tensor | None) -> bool:
-    images = example_batch(plain, example_input, 4)
+def _exact_cut(plain: nn.Module, channels: dict[str, list[int]], example_input: Tensor | None) -> nn.Module | None:
+    """`without_channels`, or None where the smaller network fails on random images, or computes something else."""
+    images, small = example_batch(plain, example_input, 4), without_channels(plain, channels, example_input)
     with eval_mode(plain), eval_mode(small):
         expected = tree_leaves(plain(images))  # one tensor, or several such as a detector's
         try:
             outputs = tree_leaves(small(images))
         except Exception:  # shapes that do not fit
-            return False
-    pairs = zip(outputs, expected, strict=True)
-    return all(a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in pairs)
-
-
-# ---- depth
+            return None
+    pairs = list(zip(outputs, expected, strict=True))
+    same = all(a.shape == b.shape and (a - b).abs().max() <= TOLERANCE * b.abs().max() for a, b in pairs)
+    return small if same else None
 
 
 def residual_blocks(model: nn.Module, example_input: Tensor | None = None) -> list[str]:

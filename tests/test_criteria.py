@@ -13,13 +13,13 @@ from torch import nn
 from torch.nn.utils import prune
 
 import helpers as h
-from helpers.sensitivity import SCAN_AMOUNTS, amount_for_drop
 
 amounts = st.floats(0, 1)
 sizes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
 SALIENCY = [h.GradientPruning, h.TaylorPruning, h.WandaPruning]
 AMOUNT = [h.MagnitudePruning, h.RandomPruning, *SALIENCY]
 EVERY = [*AMOUNT, h.PercentilePruning]
+SCANNED = (0.2, 0.4, 0.6, 0.8, 0.9)
 
 
 class FarFromMean(h.Criterion):
@@ -390,7 +390,11 @@ def test_the_scan_prunes_one_layer_at_a_time(digits, state_of, same_state):
     model = h.trained(digits, width=0.15, epochs=2, seed=0)
     before = state_of(model)
     few = digits.val.subset(60)
-    scan = h.sensitivity_scan(model, few, (0.0, 0.9))
+
+    def prune_one(network, name, amount):
+        h.prune_layers({network.get_submodule(name): [h.MagnitudePruning(amount)]})
+
+    scan = h.scan(model, few, h.prunable_layers(model), (0.0, 0.9), prune_one)
     assert list(scan) == list(h.prunable_layers(model)) and same_state(before, state_of(model))
     for name, accuracies in scan.items():
         alone = copy.deepcopy(model)
@@ -401,13 +405,13 @@ def test_the_scan_prunes_one_layer_at_a_time(digits, state_of, same_state):
 
 @given(st.floats(0, 1), st.floats(0, 1), st.lists(st.floats(0, 0.9), min_size=5, max_size=5))
 def test_a_larger_drop_allows_more(drop, other, accuracies):
-    low, high = (amount_for_drop(d, {"0": accuracies}, SCAN_AMOUNTS, 0.9)["0"] for d in sorted((drop, other)))
+    low, high = (h.amount_for_drop(d, {"0": accuracies}, SCANNED, 0.9)["0"] for d in sorted((drop, other)))
     assert 0 <= low <= high <= 1
 
 
 def test_sensitive_layers_lose_less():
     scan = {"0": [0.9, 0.9, 0.9, 0.9, 0.8], "1": [0.8, 0.6, 0.4, 0.3, 0.1]}
-    shares = amount_for_drop(0.2, scan, SCAN_AMOUNTS, 0.9)
+    shares = h.amount_for_drop(0.2, scan, SCANNED, 0.9)
     assert shares["0"] > 0.8 and shares["1"] == pytest.approx(0.3, abs=1e-4)
     with pytest.raises(ValueError, match="must be those of the scan, which has 5 for 0"):
-        amount_for_drop(0.2, scan, (0.5, 0.9), 0.9)
+        h.amount_for_drop(0.2, scan, (0.5, 0.9), 0.9)
