@@ -15,7 +15,7 @@ from pathlib import Path
 
 import joblib
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from experiments.networks import dense_network, fingerprint
@@ -32,7 +32,7 @@ from helpers.criteria import (
 )
 from helpers.data import REPOSITORY, Dataset, Split
 from helpers.devices import pick_device
-from helpers.masks import masks_of, prunable_layers, sparsity
+from helpers.masks import mask_of, prunable_layers, sparsity
 from helpers.metrics import count_macs
 from helpers.models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20
 from helpers.schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively
@@ -65,6 +65,11 @@ def measured(model: nn.Module, data: Dataset, ending: str = "") -> dict:
     """Validation and test accuracy, as columns of one of the three moments: "_before", "_recalibrated" or "" for the end."""
     name = f"accuracy{ending}" if ending else "val_accuracy"
     return {name: accuracy(model, data.val), f"test_accuracy{ending}": accuracy(model, data.test) if len(data.test) else ""}
+
+
+def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """The mask of every Conv2d and Linear, by layer; ones where nothing is pruned, even if a weight is zero."""
+    return {layer: mask_of(layer) for layer in prunable_layers(model).values()}
 
 
 def _recalibrated(model: nn.Module, data: Dataset) -> nn.Module:

@@ -80,14 +80,12 @@ def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = 
             model.set_submodule(name, nn.Identity())
         for name, sizes in content.get("sizes", {}).items():  # cifar_net.pth, which is dense, has none
             vars(model.get_submodule(name)).update(sizes)
-        for key, value in state.items():
-            module_name, _, name = key.rpartition(".")
-            module, masked = model.get_submodule(module_name), name.removesuffix("_mask")
-            if name != masked and f"{key.removesuffix('_mask')}_orig" in state:
-                prune.identity(module, masked)
-            else:
-                old = getattr(module, name.removesuffix("_orig"))
-                old.data = old.new_empty(value.shape)
+        for key in state:
+            module_name, _, name = key.removesuffix("_mask").rpartition(".")
+            if key.endswith("_mask") and f"{key.removesuffix('_mask')}_orig" in state:
+                prune.identity(model.get_submodule(module_name), name)
+        for key, tensor in model.state_dict(keep_vars=True).items():
+            tensor.data = tensor.new_empty(state[key].shape if key in state else 0)
         model.load_state_dict(state)
     except Exception as error:
         reason = " ".join(str(error).split()).split(". ")[0][:200]

@@ -24,8 +24,8 @@ class Criterion(prune.BasePruningMethod):
     Args:
         amount: fraction in [0, 1] or count, of the weights (or slices) that are not pruned yet: 0.5 twice makes 75 %.
         threshold: instead of an amount: prune all whose importance is below it.
-        dim: None for single weights, 0 for whole filters, 1 for whole input channels. The importance of a slice is its L1
-            (`n=1`) or L2 norm (`n=2`) freed of its size, (mean |importance|^n)^(1/n), so that slices compare across layers.
+        dim: None for single weights, 0 for whole filters, 1 for whole input channels. The importance of a slice is the mean
+            over its weights (of magnitudes: the L1 norm freed of its size), so that slices compare across layers.
 
     Example:
         >>> class FarFromMean(Criterion):
@@ -34,16 +34,16 @@ class Criterion(prune.BasePruningMethod):
     """
 
     PRUNING_TYPE = "unstructured"
-    amount, threshold, dim, n = None, None, None, 1
+    amount, threshold, dim = None, None, None
     saliency = None  # "gradient", "taylor" or "wanda": `importance` gets these scores (see saliency_scores) instead of weights
     stream = 0  # number of the layer in a plan, so that random draws of layers differ
 
-    def __init__(self, amount: float | None = None, *, threshold: float | None = None, dim: int | None = None, n: int = 1):
+    def __init__(self, amount: float | None = None, *, threshold: float | None = None, dim: int | None = None):
         check((amount is None) != (threshold is None), "amount, threshold", (amount, threshold), "one number and one None")
         in_range = amount is None or (0 <= amount <= 1 if isinstance(amount, float) else amount >= 0)
         check(in_range, "amount", amount, "a fraction in [0, 1] or a count")
         check(dim in (None, 0, 1), "dim", dim, "None (single weights), 0 (filters) or 1 (input channels)")
-        self.amount, self.threshold, self.dim, self.n = amount, threshold, dim, n
+        self.amount, self.threshold, self.dim = amount, threshold, dim
 
     def importance(self, weight: Tensor) -> Tensor:
         """How much each weight matters, in the weight's shape, 0 or more: the lowest are pruned."""
@@ -51,8 +51,7 @@ class Criterion(prune.BasePruningMethod):
 
     def scores(self, values: Sequence[Tensor]) -> list[Tensor]:
         """One score for each weight, or slice along `dim`, of each tensor: [units], float32."""
-        units = [self._units(self.importance(value.detach().float().cpu())) for value in values]
-        return [unit.pow(self.n).mean(1).pow(1 / self.n) for unit in units]
+        return [self._units(self.importance(value.detach().float().cpu())).mean(1) for value in values]
 
     def select(self, scores: Tensor) -> Tensor:
         """Which units to prune, of those that are left: bool [units]. Infinite scores are protected."""

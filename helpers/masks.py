@@ -49,11 +49,6 @@ def sparsity(model: nn.Module) -> SparsityReport:
     return SparsityReport({name: (int((weight == 0).sum()), weight.numel()) for name, weight in weights.items()})
 
 
-def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
-    """`mask_of` every Conv2d and Linear, by layer."""
-    return {layer: mask_of(layer) for layer in prunable_layers(model).values()}
-
-
 def make_permanent(model: nn.Module) -> nn.Module:
     """Remove all masks, in place: masked weights become plain zeros, which further training can change again.
 

@@ -5,6 +5,7 @@ import io
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -43,8 +44,8 @@ class Measurement:
 
     def rows(self) -> dict[str, float]:
         """The numbers by name, as in a table."""
-        plain = {name: getattr(self, name) for name in ("accuracy", "parameters", "macs", "file_bytes")}
-        return plain | {f"latency_ms, batch {size}": latency.median for size, latency in self.latency.items()}
+        numbers = {name: number for name, number in vars(self).items() if name != "latency"}
+        return numbers | {f"latency_ms, batch {size}": latency.median for size, latency in self.latency.items()}
 
     def compare(self, other: "Measurement") -> pd.DataFrame:
         """This network beside `other`: both values, and how many times smaller or faster `other` is (accuracy: points).
@@ -94,14 +95,14 @@ def latencies(
 
     Networks take turns, so what slows the machine for a while slows them all alike. `example_input` is as in `count_macs`.
     """
-
-    def forward_pass(model: nn.Module) -> Callable[[], Tensor]:
+    calls = []
+    for model in models:
         batch = example_batch(model, example_input, batch_size)
         layout = torch.channels_last if batch.ndim == 4 else torch.contiguous_format
-        model, batch = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout), batch.to(memory_format=layout)
-        return autocast(batch.device, precision)(torch.inference_mode()(lambda: model(batch)))
-
-    return interleaved_timings([forward_pass(model) for model in models], turns)
+        network = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout)
+        forward_pass = partial(network, batch.to(memory_format=layout))
+        calls.append(autocast(batch.device, precision)(torch.inference_mode()(forward_pass)))
+    return interleaved_timings(calls, turns)
 
 
 def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:

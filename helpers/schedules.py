@@ -9,7 +9,7 @@ from torch import nn
 
 from .criteria import MagnitudePruning, prune_globally
 from .data import Dataset, check
-from .masks import masks_of
+from .masks import mask_of, prunable_layers
 from .training import History, steps_in, train
 
 
@@ -96,5 +96,5 @@ def prune_to(model: nn.Module, sparsity: float, criterion=MagnitudePruning, data
 
 def _missing(model: nn.Module, sparsity: float) -> int:
     """How many weights are to be masked yet; negative where more are masked already."""
-    masks = torch.cat([mask.flatten() for mask in masks_of(model).values()])
+    masks = torch.cat([mask_of(layer).flatten() for layer in prunable_layers(model).values()])
     return round(sparsity * len(masks)) - int((masks == 0).sum())

@@ -176,8 +176,8 @@ def shrink(model: nn.Module, example_input: Tensor | None = None) -> nn.Module:
     masked = {name: _masked_channels(plain, group) for name, group in channel_groups(plain, example_input).items()}
     if small := _exact_cut(plain, masked, example_input):
         return small
-    pruned = {name: channels for name, channels in masked.items() if channels}
-    misread = [name for name in pruned if not _exact_cut(plain, {name: pruned[name]}, example_input)] or list(pruned)
+    alone = {name: _exact_cut(plain, {name: channels}, example_input) for name, channels in masked.items() if channels}
+    misread = [name for name, small in alone.items() if not small] or list(masked)
     raise SurgeryError(
         f"{misread[0]}: without its masked channels the network fails or computes something else: the graph misreads it; "
         f"call prune_channels(model, ..., ignored_layers={misread}) on the network as it was before"
@@ -221,7 +221,7 @@ def _exact_cut(plain: nn.Module, channels: dict[str, list[int]], example_input: 
             outputs = tree_leaves(small(images))
         except Exception:  # shapes that do not fit
             return None
-    pairs = list(zip(outputs, expected, strict=True))
+    pairs = zip(outputs, expected, strict=True)
     same = all(a.shape == b.shape and (a - b).abs().max() <= TOLERANCE * b.abs().max() for a, b in pairs)
     return small if same else None
 

@@ -135,8 +135,6 @@ def train(
     batch_size, lr = recipe["batch_size"], recipe["lr"]
     check(epochs > 0, "epochs", epochs, "more than 0")
     check(isinstance(batch_size, int) and batch_size >= 2, "batch_size", batch_size, "a whole number of 2 or more")
-    check(lr >= 0, "lr", lr, "0 or more")
-    check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device, history = pick_device(), History(recipe=recipe)
     in_precision = autocast(device, precision)
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)

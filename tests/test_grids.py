@@ -10,8 +10,8 @@ from experiments import grids, runs
 from experiments.__main__ import default_out
 from experiments.grids import GRIDS, RATES
 from experiments.runner import COLUMNS, run_one
+from experiments.runs import masks_of
 from helpers import CifarNet, DepthPrunedNet, SimpleNet, count_macs, load_dataset, prunable_layers
-from helpers.masks import masks_of
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "batch_size": 64, "lr": 0.05}
 PILOTS = {"pilot", "pilot_width"}

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.runs import masks_of
 from helpers import (
     CifarNet,
     Dataset,
@@ -21,7 +22,6 @@ from helpers import (
     prune_to,
     sparsity,
 )
-from helpers.masks import masks_of
 
 RECIPE = {"epochs": 0.5, "validate": False, "progress": False}
 

@@ -264,11 +264,17 @@ def test_all_outputs_of_a_network_with_two_heads_stay():
     assert (small.backbone[0].out_channels, small.classes[0].out_channels, small.boxes[0].out_channels) == (4, 6, 6)
 
 
-def test_the_smallest_channels_go_and_norms_order_them():
+class Squares(Criterion):
+    def importance(self, weight):
+        return weight**2
+
+
+def test_the_smallest_channels_go():
+    """By their L1 norms, or by the L2 norms that the mean of squares orders."""
     model = lively(CifarNet(0.25))
-    for n in (1, 2):
+    for n, criterion in ((1, MagnitudePruning), (2, Squares)):
         pruned = copy.deepcopy(model)
-        prune_channels(pruned, {"conv1": 3}, n=n)
+        prune_channels(pruned, {"conv1": 3}, criterion)
         smallest = model.conv1.weight.detach().flatten(1).norm(n, dim=1).argsort()[:3]
         silent = (pruned.conv1.weight_mask.flatten(1).sum(1) == 0).nonzero().flatten()
         assert set(silent.tolist()) == set(smallest.tolist())
