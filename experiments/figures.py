@@ -341,6 +341,23 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
     return fig
 
 
+def accuracy_pairs(pairs: dict[str, Sequence[tuple[float, float]]], dense: float, title: str) -> Figure:
+    """(accuracy right after pruning, accuracy recalibrated) of one or more runs by name: a hollow mark, a line and a full mark."""
+    fig, ax = plt.subplots(figsize=(7.4, 1.1 + 0.42 * len(pairs)))
+    for row, runs in enumerate(pairs.values()):
+        for height, run in zip(row + 0.12 * (np.arange(len(runs)) - (len(runs) - 1) / 2), runs, strict=True):
+            ax.plot(run, [height, height], color="0.6", lw=1, zorder=1)
+            ax.scatter(run, [height, height], s=30, facecolors=["white", "C0"], edgecolors="C0", zorder=2)
+    for place, height, text in ((dense, 1, f"dense: {dense:.1%}"), (0.1, 0, "chance")):
+        ax.axvline(place, color="0.3", ls=":", zorder=0)
+        ax.annotate(text, (place, 0), xycoords=("data", "axes fraction"), xytext=(4 - 8 * height, 4), textcoords="offset points",
+                    ha=("left", "right")[height], fontsize=9, color="0.3")  # fmt: skip
+    ax.set(title=title, xlim=(0, 1), yticks=range(len(pairs)), yticklabels=pairs, ylim=(len(pairs) - 0.1, -0.6))
+    ax.set_xlabel("accuracy (hollow: right after pruning, full: recalibrated)")
+    ax.xaxis.set_major_formatter(PERCENT)
+    return fig
+
+
 def accuracy_during(runs: dict[str, Sequence[tuple[int, float]]], prunings: dict[str, Sequence[int]], dense: float) -> Figure:
     """Accuracy by optimizer step for several trainings, (step, accuracy) pairs each; above, the steps at which each is pruned."""
     fig, (marks, ax) = plt.subplots(2, 1, figsize=(8, 5.2), sharex=True, height_ratios=(1, 4))

@@ -1,12 +1,11 @@
-"""The small shared module of the pruning notebooks.
+"""The small shared module of the pruning notebooks. Nothing here imports `experiments`, where measurements are made and drawn.
 
 Arrows run one way: data, devices, models -> training -> masks -> criteria -> schedules, metrics, surgery -> sensitivity, checkpoints,
 deploy; plots draws what it is handed.
-Nothing here imports `experiments`, where measurements are made and their rows drawn.
 """
 
 # isort: off
-from .data import DataError, Dataset, Split, budget, full_budget, is_interactive, load_dataset, output_path, read_results
+from .data import DataError, Dataset, Split, budget, is_interactive, load_dataset, output_path, read_results
 from .metrics import Latency, Measurement, count_macs, latencies, measure
 from .models import CifarNet, DepthPrunedNet, SimpleNet, WidthPrunedNet, resnet20, resnet56
 from .criteria import Criterion, GradientPruning, MagnitudePruning, PercentilePruning, RandomPruning, TaylorPruning, WandaPruning

@@ -163,10 +163,9 @@ def prune_globally(model: nn.Module, methods: Sequence[Criterion], *, data: Data
 
 def _prune(groups: list, model: nn.Module | None, data: Data, min_kept: float = 0) -> None:
     """Prune groups of (layers that are ranked together, their criterion or None): all masks first, then all changes."""
-    for layers, _ in groups:
-        for layer in layers:
-            check(hasattr(layer, "weight"), "plan", layer, "of layers that have weights")
-            up_to_date(layer)
+    for layer in [layer for layers, _ in groups for layer in layers]:
+        check(hasattr(layer, "weight"), "plan", layer, "of layers that have weights")
+        up_to_date(layer)
     kinds = {method.saliency for _, method in groups if method} - {None}
     scores = {kind: saliency_scores(model, data, kind) for kind in kinds}
     masks = {}
@@ -189,10 +188,17 @@ def saliency_scores(model: nn.Module, data: Data, kind: str) -> dict[tuple[nn.Mo
     network = copy.deepcopy(up_to_date(model)).eval().requires_grad_()
     layers = list(prunable_layers(network).values())
     weights = [getattr(layer, "weight_orig", layer.weight) for layer in layers]  # pruning renames them
-    totals, squares = [torch.zeros_like(weight) for weight in weights], {}
+    totals, squares = [torch.zeros_like(weight) for weight in weights], dict.fromkeys(layers, 0)
+
+    def add_squared_inputs(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        channels = inputs[0].float().movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)
+        groups = channels.square().sum(1).view(getattr(layer, "groups", 1), -1)  # [groups, inputs of each]
+        outputs = groups.repeat_interleave(len(layer.weight) // len(groups), 0)  # [outputs, inputs of each]
+        squares[layer] += outputs.view(*outputs.shape, *[1] * (layer.weight.ndim - 2))
+
     if kind == "wanda":
         for layer in layers:
-            layer.register_forward_pre_hook(lambda *args: _add_squared_inputs(squares, *args))
+            layer.register_forward_pre_hook(add_squared_inputs)
     split, device = data.train if isinstance(data, Dataset) else data, weights[0].device
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0)).split(500)[:8]
     for index in order:
@@ -207,11 +213,3 @@ def saliency_scores(model: nn.Module, data: Data, kind: str) -> dict[tuple[nn.Mo
     else:
         scores = [total / len(order) for total in totals]
     return {(layer, "weight"): score for layer, score in zip(prunable_layers(model).values(), scores, strict=True)}
-
-
-def _add_squared_inputs(squares: dict[nn.Module, Tensor], layer: nn.Module, inputs: tuple[Tensor]) -> None:
-    """Add the squares of what each weight of a layer multiplies: [outputs, inputs of each, 1, …]."""
-    channels = inputs[0].float().movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)
-    groups = channels.square().sum(1).view(getattr(layer, "groups", 1), -1)  # [groups, inputs of each]
-    outputs = groups.repeat_interleave(len(layer.weight) // len(groups), 0)
-    squares[layer] = squares.get(layer, 0) + outputs.view(*outputs.shape, *[1] * (layer.weight.ndim - 2))

@@ -62,16 +62,11 @@ class Dataset:
         return f"{self.label}: {len(self.train):,} training, {len(self.val):,} validation and {len(self.test):,} test images"
 
 
-def full_budget() -> bool:
-    """True where PRUNING_BUDGET=full asks for the long demonstrations that the committed outputs show."""
+def budget(live, full):
+    """`full` where PRUNING_BUDGET=full asks for the long runs that committed outputs show, else `live`: `budget(live=5, full=40)`."""
     wanted = os.environ.get("PRUNING_BUDGET") or "live"
     check(wanted in ("live", "full"), "PRUNING_BUDGET", wanted, "live or full")
-    return wanted == "full"
-
-
-def budget(live, full):
-    """`full` where PRUNING_BUDGET=full, else `live`: `budget(live=5, full=40)`."""
-    return full if full_budget() else live
+    return full if wanted == "full" else live
 
 
 def is_interactive() -> bool:
@@ -81,7 +76,7 @@ def is_interactive() -> bool:
 
 def output_path(name: str, data: Dataset) -> Path:
     """Where a notebook writes `name`: among the committed files only on CIFAR-10 at the full budget, else in `build/`."""
-    folder = REPOSITORY if data.name == "cifar10" and full_budget() else REPOSITORY / "build"
+    folder = REPOSITORY if data.name == "cifar10" and budget(live=False, full=True) else REPOSITORY / "build"
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     return folder / name
 

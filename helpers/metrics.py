@@ -16,9 +16,6 @@ from .data import Split
 from .devices import autocast, eval_mode, up_to_date
 from .training import evaluate
 
-logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
-from torch.utils import benchmark  # noqa: E402
-
 
 @dataclass(frozen=True)
 class Latency:
@@ -50,16 +47,15 @@ class Measurement:
     def compare(self, other: "Measurement") -> pd.DataFrame:
         """This network beside `other`: both values, and how many times smaller or faster `other` is (accuracy: points).
 
-        `remark` marks latencies that differ by less than their spread, or than the 5 % by which two measurements drift.
+        Times that differ by less than their spread, or the 5 % by which two measurements drift, are "inside the noise".
         """
         table = pd.DataFrame({"this": self.rows(), "other": other.rows()}, dtype=object)
         table["gain"] = (table.this.astype(float) / table.other.astype(float)).map("{:.2f}×".format)
         table.loc["accuracy", "gain"] = f"{100 * (other.accuracy - self.accuracy):+.1f} points"
-        table["remark"] = ""
         for size, a in self.latency.items():
             b = other.latency[size]
             if abs(a.median - b.median) <= max((a.iqr + b.iqr) / 2, 0.05 * max(a.median, b.median)):
-                table.loc[f"latency_ms, batch {size}", "remark"] = "inside the noise"
+                table.loc[f"latency_ms, batch {size}", "gain"] = "inside the noise"
         return table
 
 
@@ -88,9 +84,7 @@ def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
     return counter.get_total_flops() // 2
 
 
-def latencies(
-    models: Iterable[nn.Module], batch_size: int = 1, example_input: Tensor | None = None, precision: str = "fp32", turns: int = 7
-) -> list[Latency]:
+def latencies(models: Iterable[nn.Module], batch_size=1, example_input=None, precision="fp32", turns=7) -> list[Latency]:
     """Time of a forward pass of each network, in evaluation mode, on its device; images are channels last.
 
     Networks take turns, so what slows the machine for a while slows them all alike. `example_input` is as in `count_macs`.
@@ -107,6 +101,9 @@ def latencies(
 
 def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:
     """Time of each call: in each turn every one is timed once, after a warm-up, for about 20 ms or one run."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
+    from torch.utils import benchmark
+
     timers = [benchmark.Timer("run()", globals={"run": call}, num_threads=torch.get_num_threads()) for call in calls]
     runs = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
     times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])

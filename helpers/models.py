@@ -29,8 +29,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = relu(self.bn1(self.conv1(x)), inplace=True)  # in place: the same values, less memory
         if self.stride == 2:
-            zeros = x.shape[1] // 2
-            x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, zeros, zeros))
+            x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, x.shape[1] // 2, x.shape[1] // 2))
         return relu(self.bn2(self.conv2(out)).add_(x), inplace=True)
 
 

@@ -6,7 +6,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
@@ -42,15 +41,15 @@ def label_line(ax: plt.Axes, text: str, height: float, x: float = 0.01, va: str 
     ax.annotate(text, (x, height), **place, va=va, fontsize=9, color="0.3")
 
 
-def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 10, framed: Sequence[int] = (), **scale) -> Figure:
-    """Images [3, H, W] or maps [H, W] (`scale`: `vmin`, `vmax`), each under its title; a frame around those at places `framed`."""
+def image_grid(images: Sequence[Tensor], titles: Sequence[str], columns: int = 10, framed: Sequence[int] = ()) -> Figure:
+    """Images [3, H, W], each under its title; a frame around those at places `framed`."""
     rows = math.ceil(len(images) / columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.95 * columns, 1.2 * rows), squeeze=False)
     for place, ax in enumerate(axes.flat):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=place in framed, color="C1", linewidth=2.5)
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.imshow(image.permute(1, 2, 0) if image.ndim == 3 else image, **scale)
+        ax.imshow(image.permute(1, 2, 0))
         ax.set_title(title, fontsize=8.5, pad=3)
     return fig
 
@@ -66,23 +65,6 @@ def learning_curves(history: History) -> Figure:
     accuracy.yaxis.set_major_formatter(PERCENT)
     for ax in fig.axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
-    return fig
-
-
-def before_and_after(pairs: dict[str, Sequence[tuple[float, float]]], dense: float, title: str) -> Figure:
-    """(accuracy right after pruning, accuracy recalibrated) of one or more runs by name: a hollow mark, a line and a full mark."""
-    fig, ax = plt.subplots(figsize=(7.4, 1.1 + 0.42 * len(pairs)))
-    for row, runs in enumerate(pairs.values()):
-        for height, run in zip(row + 0.12 * (np.arange(len(runs)) - (len(runs) - 1) / 2), runs, strict=True):
-            ax.plot(run, [height, height], color="0.6", lw=1, zorder=1)
-            ax.scatter(run, [height, height], s=30, facecolors=["white", "C0"], edgecolors="C0", zorder=2)
-    for place, height, text in ((dense, 1, f"dense: {dense:.1%}"), (0.1, 0, "chance")):
-        ax.axvline(place, color="0.3", ls=":", zorder=0)
-        ax.annotate(text, (place, 0), xycoords=("data", "axes fraction"), xytext=(4 - 8 * height, 4), textcoords="offset points",
-                    ha=("left", "right")[height], fontsize=9, color="0.3")  # fmt: skip
-    ax.set(title=title, xlim=(0, 1), yticks=range(len(pairs)), yticklabels=pairs, ylim=(len(pairs) - 0.1, -0.6))
-    ax.set_xlabel("accuracy (hollow: right after pruning, full: recalibrated)")
-    ax.xaxis.set_major_formatter(PERCENT)
     return fig
 
 

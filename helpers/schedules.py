@@ -1,6 +1,6 @@
 """Gradual pruning: when, during one training, how much of the network is pruned. Introduced in lesson 09."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,8 @@ def _schedule(sparsity: float, rounds: int, until: float, level: Callable[[float
     return Schedule((*(round(level(k / rounds), 12) for k in range(1, rounds)), float(sparsity)), until)
 
 
-def prune_iteratively(
-    model: nn.Module, data: Dataset, schedule: Schedule | Iterable, *, epochs, criterion=MagnitudePruning, on_step=None, **recipe
-) -> History:
-    """Train a network in place and prune it globally on the way; one optimizer, one learning-rate schedule.
+def prune_iteratively(model, data, schedule, *, epochs, criterion=MagnitudePruning, on_step=None, **recipe) -> History:
+    """Train a network on a `Dataset`, in place, and prune it globally on the way; one optimizer, one learning-rate schedule.
 
     Args:
         schedule: `cubic(0.9)` for example, or (step, sparsity) pairs, both rising; step 0 comes before the first forward pass.

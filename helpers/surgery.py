@@ -264,7 +264,6 @@ def drop_blocks(model: nn.Module, names: str | Iterable[str], example_input: Ten
     """
     smaller, blocks = copy.deepcopy(up_to_date(model)), residual_blocks(model, example_input)
     for name in [names] if isinstance(names, str) else names:
-        if name not in blocks:
-            raise ValueError(f"names: {name!r} is no residual block; the blocks are {', '.join(blocks) or 'none'}")
+        check(name in blocks, "names", name, f"residual blocks; they are {', '.join(blocks) or 'none'}")
         smaller.set_submodule(name, nn.Identity())
     return smaller

@@ -171,9 +171,9 @@ def test_filters_are_drawn_as_far_as_they_were_measured():
     assert ax.get_xticklabels()[0].get_text() == f"masked\n({len(random)} networks)"
 
 
-def test_before_and_after_joins_both_accuracies_of_each_run():
+def test_accuracy_pairs_join_both_accuracies_of_each_run():
     pairs = {"magnitude": [(0.3, 0.8), (0.4, 0.7)], "random": [(0.1, 0.2)]}
-    (ax,) = plots.before_and_after(pairs, 0.9, "title").axes
+    (ax,) = figures.accuracy_pairs(pairs, 0.9, "title").axes
     lines = [line.get_xdata().tolist() for line in ax.lines if line.get_ls() == "-"]
     assert lines == [[0.3, 0.8], [0.4, 0.7], [0.1, 0.2]]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == list(pairs)

@@ -543,7 +543,7 @@ class Nowhere(Criterion):
             lambda m: widths_for_macs(m, 0.5, {"conv1": [0.9] * 5}, 0.9),
             r"scan=.*: must be of this network, whose groups are conv1, stage1.conv",
         ),
-        (lambda m: drop_blocks(m, ["stage9"]), r"names: 'stage9' is no residual block; the blocks are stage1.block1"),
+        (lambda m: drop_blocks(m, ["stage9"]), "names='stage9': must be residual blocks; they are stage1.block1"),
     ],
 )
 def test_refused_calls_change_nothing(call, message, state_of, same_state):
