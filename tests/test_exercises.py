@@ -131,7 +131,7 @@ def silent(norm, kept=False):
 def pruned(names, amount, name="weight", which=(nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
     network = copy.deepcopy(names["dense"] if "dense" in names else names["model"])
     pairs = [(module, name) for module in network.modules() if isinstance(module, which)]
-    h.prune_globally(network, [h.MagnitudePruning(amount)], parameters=pairs)
+    prune.global_unstructured(pairs, prune.L1Unstructured, amount=amount)
     return network
 
 
