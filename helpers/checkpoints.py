@@ -84,7 +84,7 @@ def load_network(path: str | os.PathLike = CHECKPOINT, into: nn.Module | None = 
             module_name, _, name = key.removesuffix("_mask").rpartition(".")
             if key.endswith("_mask") and f"{key.removesuffix('_mask')}_orig" in state:
                 prune.identity(model.get_submodule(module_name), name)
-        for key, tensor in model.state_dict(keep_vars=True).items():
+        for key, tensor in model.state_dict(keep_vars=True).items():  # shrunk layers have other shapes
             tensor.data = tensor.new_empty(state[key].shape if key in state else 0)
         model.load_state_dict(state)
     except Exception as error:

@@ -47,7 +47,7 @@ def on_device(model: nn.Module, device: torch.device):
 
 @torch.no_grad()
 def up_to_date(model: nn.Module) -> nn.Module:
-    """The model itself, its masked weights computed anew: after a load they are old, and after training deepcopy refuses them."""
+    """The model itself, masked weights computed anew: after a load they are stale, after training deepcopy refuses them."""
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, BasePruningMethod):

@@ -32,7 +32,7 @@ class SurgeryError(ValueError):
 
 @dataclass
 class ChannelGroup:
-    """Channels that live and die together: `producers` make them (convolutions, linear layers), `norms` are BatchNorms on them."""
+    """Channels that are kept or cut together: `producers` make them (convolutions, linear layers), `norms` are their BatchNorms."""
 
     channels: int
     producers: list[str] = field(default_factory=list)
