@@ -14,6 +14,6 @@ from .masks import SparsityReport, make_permanent, prunable_layers, sparsity
 from .schedules import Schedule, cubic, equal_steps, geometric, one_shot, prune_iteratively, prune_to
 from .checkpoints import CheckpointError, load_network, load_pretrained, save_network, trained
 from .surgery import ChannelGroup, SurgeryError, channel_groups, drop_blocks, prune_channels, residual_blocks, shrink
-from .sensitivity import amount_for_drop, scan, widths_for_macs
+from .sensitivity import amount_for_drop, channel_scan, scan, widths_for_macs
 from .training import Evaluation, History, evaluate, predict, recalibrate, train
 # isort: on

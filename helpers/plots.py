@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -65,20 +65,6 @@ def learning_curves(history: History) -> Figure:
     accuracy.yaxis.set_major_formatter(PERCENT)
     for ax in fig.axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
-    return fig
-
-
-def dots_by_network(table: pd.DataFrame, title: str) -> Figure:
-    """A row for each network (the index), a panel for each column of shares, a dot with its value in each."""
-    fig, axes = plt.subplots(1, len(table.columns), figsize=(9.5, 1 + 0.45 * len(table)), sharey=True)
-    for ax, (name, values) in zip(axes, table.items(), strict=True):
-        for place, value in enumerate(values):
-            ax.plot(value, place, "C0o", markersize=8)
-            ax.annotate(f"{value:.1%}", (value, place), (0, 8), textcoords="offset points", ha="center", fontsize=9)
-        ax.set(title=name.replace(" (", "\n("), yticks=range(len(table)), yticklabels=table.index, xmargin=0.25, ymargin=0.3)
-        ax.xaxis.set(major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=lambda x, _: f"{100 * x:g}%")
-    axes[0].invert_yaxis()
-    fig.suptitle(title, fontsize=12)
     return fig
 
 

@@ -10,8 +10,8 @@ from .data import Split, check
 from .devices import up_to_date
 from .masks import plain_copy
 from .metrics import count_macs
-from .surgery import channel_groups, channels_to_remove, without_channels
-from .training import evaluate
+from .surgery import channel_groups, channels_to_remove, prune_channels, without_channels
+from .training import evaluate, recalibrate
 
 
 def scan(model: nn.Module, split: Split, names: Iterable[str], amounts: Sequence[float], prune_one: Callable) -> dict:
@@ -29,6 +29,19 @@ def scan(model: nn.Module, split: Split, names: Iterable[str], amounts: Sequence
     return accuracies
 
 
+def channel_scan(model, split, amounts, data, batches=10, example_input=None) -> dict[str, list[float]]:
+    """Accuracies on `split` with whole channels of one group alone masked, the smallest norms first, for each of `amounts`.
+
+    Each copy is recalibrated with `batches` batches of the data set `data`; lists by name of the group, as `widths_for_macs` takes.
+    """
+
+    def prune_one(network: nn.Module, name: str, amount: float) -> None:
+        prune_channels(network, {name: amount}, example_input=example_input)
+        recalibrate(network, data, batches)
+
+    return scan(model, split, channel_groups(model, example_input), amounts, prune_one)
+
+
 def amount_for_drop(drop: float, scan: dict, amounts: Sequence[float], dense_accuracy: float) -> dict[str, float]:
     """What each layer of a scan can lose, alone, for this drop of accuracy: interpolated; 100 % costs all of the accuracy."""
     grid, shares = np.array([0.0, *amounts, 1.0]), {}
@@ -44,7 +57,7 @@ def widths_for_macs(
 ) -> dict[str, float]:
     """Amounts for `prune_channels` that leave the share `share` of the MACs, the closest that whole channels allow.
 
-    Without a scan every group gives up the same share of its channels (uniform). With a `scan` of its `channel_groups` at
+    Without a scan every group gives up the same share of its channels (uniform). With a `channel_scan` at
     `amounts`, and the whole network's `dense_accuracy`, each gives up what costs it, alone, the same accuracy (guided).
 
     Example:

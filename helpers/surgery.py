@@ -134,6 +134,7 @@ def prune_channels(
 
 def channels_to_remove(name: str, channels: int, amount: float | int, round_to: int = 1) -> int:
     """How many channels of a group an amount takes, where the number of those left is rounded up to a multiple."""
+    check(round_to >= 1, "round_to", round_to, "1 or more")
     most = channels if isinstance(amount, Integral) else 1
     check(0 <= amount <= most, f"amount of {name}", amount, f"a fraction in [0, 1] or a count of at most {channels}")
     left = channels - (amount if isinstance(amount, Integral) else round(amount * channels))

@@ -69,6 +69,7 @@ def predict(model: nn.Module, images: Tensor, *, precision: str = "auto") -> Ten
 
 def evaluate(model: nn.Module, split: Split, *, precision: str = "auto") -> Evaluation:
     """Accuracy and confusion of a model on a split, computed by `predict`; modes and weights stay as they are."""
+    check(len(split) > 0, "split", split, "a split with at least one image")
     logits = predict(model, split.images, precision=precision)
     probabilities, predictions = logits.softmax(1).max(1)
     classes = logits.shape[1]
@@ -133,6 +134,9 @@ def train(
     recipe = recipe_for(data, batch_size, lr, cutout=cutout, epochs=epochs, seed=seed)
     batch_size, lr = recipe["batch_size"], recipe["lr"]
     check(epochs > 0, "epochs", epochs, "more than 0")
+    check(isinstance(batch_size, int) and batch_size >= 2, "batch_size", batch_size, "a whole number of 2 or more")
+    check(lr >= 0, "lr", lr, "0 or more")
+    check(0 <= cutout <= 32, "cutout", cutout, "in [0, 32]")
     device, history = pick_device(), History(recipe=recipe)
     in_precision = autocast(device, precision)
     per_epoch, total = steps_in(data, 1, batch_size), steps_in(data, epochs, batch_size)

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
@@ -19,6 +20,24 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_BROWSER = pytest.mark.skipif(
+    not (os.environ.get("PRUNING_BROWSER") and CHROMIUM),
+    reason="make test-browser runs it, where a Chromium is installed (apt install chromium)",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, for JupyterLab and for the web book."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ Screenshots are written to build/browser-book/.
 """
 
 import io
-import os
-import shutil
 import threading
 from functools import partial
 from html.parser import HTMLParser
@@ -17,19 +15,17 @@ from urllib.parse import unquote, urldefrag
 import nbformat
 import numpy as np
 import pytest
+from conftest import NEEDS_BROWSER
 from PIL import Image
 
 from helpers.data import REPOSITORY
 
 BOOK = REPOSITORY / "build" / "book"
 SHOTS = REPOSITORY / "build" / "browser-book"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGES = sorted(path for path in BOOK.rglob("*.html") if "_static" not in path.parts)
 LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9]*.ipynb"))
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="make book builds it")
-REASON = "make test-browser runs it, where a Chromium is installed (apt install chromium)"
-in_browser = pytest.mark.skipif(not (os.environ.get("PRUNING_BROWSER") and CHROMIUM), reason=REASON)
 
 
 class Parsed(HTMLParser):
@@ -87,17 +83,6 @@ def address():
     server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def open_page(address, browser):
     """Opens a page of the book in a new window; no window may ask another machine for anything, or report an error."""
@@ -118,7 +103,7 @@ def open_page(address, browser):
     assert troubles == []
 
 
-@in_browser
+@NEEDS_BROWSER
 def test_search_finds_recalibrate(open_page):
     page = open_page("search.html?q=recalibrate")
     page.locator("#search-results li a").first.wait_for()
@@ -127,7 +112,7 @@ def test_search_finds_recalibrate(open_page):
     assert any("notebooks/" in link for link in found)
 
 
-@in_browser
+@NEEDS_BROWSER
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_figures_have_their_alt_texts_and_can_be_read_in_dark_mode(open_page, lesson):
     page = open_page(f"notebooks/{lesson.stem}.html", color_scheme="dark")
@@ -152,7 +137,7 @@ def luminance(screenshot: bytes) -> tuple[float, np.ndarray]:
     return values.mean(), values
 
 
-@in_browser
+@NEEDS_BROWSER
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(BOOK).as_posix())
 def test_a_telephone_needs_no_sideways_scrolling(open_page, path):
     page = open_page(path.relative_to(BOOK).as_posix(), width=390)

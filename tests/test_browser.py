@@ -1,11 +1,13 @@
-"""JupyterLab in a real browser: its workspace opens, lesson 03 runs whole, without an error, and the slider redraws the picture.
+"""JupyterLab in a real browser: its workspace opens, three lessons run whole, without an error, answer a
+guess, and the slider redraws the picture.
 
-It takes about two minutes, so `make test` skips it and `make test-browser` asks for it by PRUNING_BROWSER=1. Everything runs in a
+It takes about four minutes, so `make test` skips it and `make test-browser` asks for it by PRUNING_BROWSER=1. Everything runs in a
 copy of the notebooks with settings of its own; screenshots are written to build/browser/.
 """
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,18 +17,17 @@ import urllib.request
 
 import nbformat
 import pytest
+from conftest import NEEDS_BROWSER
 
 from helpers.data import REPOSITORY
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = REPOSITORY / "build" / "browser"
-NAMES = ("03_mask_visualisation.ipynb",)
-WITH_SLIDER = NAMES[0]
+NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb", "11_your_network.ipynb")
+WITH_SLIDER = NAMES[1]
 WORKSPACE = REPOSITORY / "tools" / "lessons.jupyterlab-workspace"
 SECONDS = 300  # for the kernel's first import, or for running all cells
 
-REASON = "make test-browser runs it, where a Chromium is installed (apt install chromium)"
-pytestmark = pytest.mark.skipif(not (os.environ.get("PRUNING_BROWSER") and CHROMIUM), reason=REASON)
+pytestmark = NEEDS_BROWSER
 
 
 def until(true, what: str):
@@ -90,17 +91,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(60)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    shutil.rmtree(SHOTS, ignore_errors=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -170,6 +160,22 @@ def test_all_cells_run_without_an_error_and_figures_are_shown(run_all, lab, name
 
     if name == WITH_SLIDER:
         check_slider(page, lab)
+    answer_a_guess(page)
+
+
+def answer_a_guess(page) -> None:
+    """Type a number where the first one-line question says None, run on, and read how far off it was."""
+    question = page.locator(".jp-CodeCell .cm-line", has_text=re.compile(r'^\w+ = predict\(.*unit="%", guess=None\)$')).first
+    question.scroll_into_view_if_needed()
+    question.click()
+    page.keyboard.press("Control+End")
+    for _ in "None)":
+        page.keyboard.press("Backspace")
+    page.keyboard.type("33.3)")
+    told = page.locator(".jp-OutputArea-output", has_text="You guessed 33.3 %")
+    for _ in range(4):
+        page.keyboard.press("Shift+Enter")
+    until(lambda: told.count(), "the cell with the result tells how far off the guess is")
 
 
 def check_slider(page, lab) -> None:

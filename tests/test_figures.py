@@ -156,7 +156,7 @@ def test_epochs_without_validation_leave_gaps():
 
 def test_every_network_has_a_dot_for_each_number():
     table = pd.DataFrame({"accuracy": [0.9, 0.8], "time": [1.0, 0.25]}, index=["dense", "half"])
-    fig = plots.dots_by_network(table, "a title")
+    fig = figures.dots_by_network(table, "a title")
     assert [text.get_text() for ax in fig.axes for text in ax.texts] == ["90.0%", "80.0%", "100.0%", "25.0%"]
     for ax, column in zip(fig.axes, table, strict=True):
         assert [line.get_xdata()[0] for line in ax.lines] == table[column].tolist() and ax.get_title() == column

@@ -25,6 +25,7 @@ from helpers import (
     TaylorPruning,
     WidthPrunedNet,
     channel_groups,
+    channel_scan,
     count_macs,
     drop_blocks,
     evaluate,
@@ -32,10 +33,12 @@ from helpers import (
     predict,
     prune_channels,
     prune_globally,
+    recalibrate,
     residual_blocks,
     shrink,
     sparsity,
     train,
+    trained,
     widths_for_macs,
 )
 
@@ -534,6 +537,7 @@ class Nowhere(Criterion):
         (lambda m: prune_channels(m, 1.5), r"amount of conv1=1.5: must be a fraction in \[0, 1\] or a count of at most 8"),
         (lambda m: prune_channels(m, {"conv1": -1}), r"amount of conv1=-1"),
         (lambda m: prune_channels(m, float("nan")), r"amount of conv1=nan"),
+        (lambda m: prune_channels(m, 0.5, round_to=0), r"round_to=0: must be 1 or more"),
         (lambda m: prune_channels(m, {"fc": 0.5}), r"amount: 'fc' is no group of channels; the groups are conv1"),
         (lambda m: prune_channels(m, 0.5, TaylorPruning), "data=.*must be training data"),
         (lambda m: prune_channels(m, 0.5, Nowhere), "importance of conv1=.NaN.: must be numbers"),
@@ -606,3 +610,17 @@ def test_all_of_the_macs_is_the_whole_network():
     model = CifarNet(0.25)
     prune_channels(model, widths_for_macs(model, 1.0))
     assert count_macs(shrink(model)) == count_macs(model)
+
+
+def test_the_channel_scan_prunes_one_group_at_a_time(digits, state_of, same_state):
+    model, few = trained(digits, width=0.15, epochs=2, seed=0), digits.val.subset(60)
+    before = state_of(model)
+    scan = channel_scan(model, few, (0.0, 0.5), digits, batches=1)
+    assert list(scan) == list(channel_groups(model)) and same_state(before, state_of(model))
+    for name, accuracies in scan.items():
+        for amount, accuracy in zip((0.0, 0.5), accuracies, strict=True):
+            alone = copy.deepcopy(model)
+            prune_channels(alone, {name: amount})
+            recalibrate(alone, digits, 1)
+            assert accuracy == evaluate(alone, few).accuracy
+    assert len({accuracies[1] for accuracies in scan.values()}) > 1

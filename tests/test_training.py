@@ -125,7 +125,8 @@ def test_cutout_hides_one_square_of_its_side(side, seed):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("epochs", 0), ("epochs", math.nan), ("precision", "fp8"),
+        ("epochs", 0), ("epochs", math.nan), ("batch_size", 1), ("batch_size", 2.5), ("lr", -0.1), ("lr", math.nan),
+        ("cutout", 33), ("precision", "fp8"),
     ],
 )  # fmt: skip
 def test_bad_argument_changes_nothing(digits, state_of, same_state, name, value):
@@ -207,6 +208,11 @@ def test_evaluate_counts_by_hand(pairs):
 def test_predict_takes_many_images(digits):
     model, images = fresh(), digits.train.images[:1100]
     assert torch.allclose(predict(model, images)[1000:], predict(model, images[1000:]), atol=1e-2)
+
+
+def test_evaluate_refuses_an_empty_split(digits):
+    with pytest.raises(ValueError, match="split=.*at least one image"):
+        evaluate(fresh(), digits.val.subset(0))
 
 
 # ---- recalibrate
