@@ -69,14 +69,15 @@ def learning_curves(history: History) -> Figure:
 
 
 def layer_widths(reports: dict[str, SparsityReport]) -> Figure:
-    """Sparsity of each layer as bars as wide as their layers, one panel under each title: the filled area is the total."""
+    """Sparsity by layer as bars as wide as the layers (orange: outside blocks), one panel under each title: the area is the total."""
     fig, axes = plt.subplots(len(reports), 1, figsize=(9, 1.6 * len(reports) + 0.7), sharex=True, squeeze=False)
     for ax, (title, report) in zip(axes.flat, reports.items(), strict=True):
         layers = report.table[:-1]
         width = layers.weights / report.size
         middle = width.cumsum() - width / 2
         ax.bar(middle, 1, width, color="0.92", edgecolor="white")
-        ax.bar(middle, layers.sparsity, width, color="C0", edgecolor="white", hatch="//")
+        color = ["C0" if "block" in name else "C1" for name in layers.index]
+        ax.bar(middle, layers.sparsity, width, color=color, edgecolor="white", hatch="//")
         ax.set(title=title, xlim=(0, 1), ylim=(0, 1), yticks=[0, 0.5, 1], xticks=middle[width > 0.04])
         ax.yaxis.set_major_formatter(PERCENT)
         ax.grid(axis="x", visible=False)
