@@ -120,7 +120,7 @@ def run_all(lab, open_page):
     """Opens a lesson and runs it from top to bottom."""
 
     def run(name: str):
-        page = open_page(f"tree/notebooks/{name}")
+        page = open_page(f"workspaces/{name[:2]}/tree/notebooks/{name}")  # its own, or tabs of the lesson before come back
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('li[data-command="runmenu:run-all"]').click()
         last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
