@@ -14,7 +14,7 @@ from .answers import Wrong, as_model, self_check
 
 REPORTS = {  # the trouble, and a hint for who took another one
     "A": (6, "0.8 of the weights are left after one round: how many after five?"),
-    "B": (8, "was anything done between pruning and measuring, for any of the criteria?"),
+    "B": (8, "was anything done between pruning and measuring?"),
     "C": (9, "what does BatchNorm make of a channel of zeros?"),
     "D": (7, "what does the optimizer see of a mask?"),
     "E": (12, "what happens once for each new mask, and not for each batch?"),

@@ -176,7 +176,7 @@ def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title
         style = METHODS[scope if method == "magnitude" and scope != "global" else method]
         means = runs.groupby("target_sparsity").test_accuracy.mean()
         levels = list(means.index)
-        ax.plot(runs.target_sparsity.map(levels.index), runs.test_accuracy, **style | DOT | {"markersize": 4})
+        ax.plot(runs.target_sparsity.map(levels.index), runs.test_accuracy, **style | DOT | {"markersize": 5})
         ax.plot(range(len(levels)), means, **style | {"label": None, "marker": ""})
         ends[scope, method] = means.iloc[-1]
     height = 0.02
@@ -452,7 +452,7 @@ def pareto(rows: pd.DataFrame) -> Figure:
     for ax, (cost, label) in zip(axes, COSTS.items(), strict=True):
         for network in kinds[kinds.test_accuracy >= floor].itertuples():
             x, y, named = getattr(network, cost), network.test_accuracy, network.network in NAMED
-            style = METHODS[network.method] | {"ls": "", "label": None, "alpha": 1 if named else 0.25}
+            style = METHODS[network.method] | {"ls": "", "label": None, "alpha": 1 if named else 0.4}
             ax.plot(x, y, **style | ({"markerfacecolor": "white"} if network.precision == "int8" else {}))
             if named:
                 right, up, side = NAMED[network.network]
