@@ -310,7 +310,7 @@ def _depth_by_time(ax: plt.Axes, rows: pd.DataFrame) -> None:
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
     """Accuracy during training for one and for eight equal prunings, a panel for each final sparsity: means, 95 % CI as bands.
 
-    Marks are prunings. The names at the right have the test accuracies at the end.
+    Marks are prunings.
     """
     shown = {"none": "dense", "one_shot": "instant", "equal_steps_8": "8 equal prunings"}
     levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
@@ -330,13 +330,13 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
             style["marker"] = style["marker"] if pruned else ""
             style["markevery"] = steps[steps.isin(pruned)].drop_duplicates(keep="last").index.tolist()
             means = draw_means(ax, looks, "step", "accuracy", "place", style, band=True)
-            ends[f"{name}: {runs.test_accuracy.mean():.1%}"] = (total, means["mean"].iloc[-1], style["color"])
+            ends[name] = (total, means["mean"].iloc[-1], style["color"])
         ax.yaxis.set_major_formatter(PERCENT)
         ax.set(title=f"to {level:.0%} weights set to zero", ylim=(0, 1), xlabel="optimizer step")
         label_ends(ax, ends)
     axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}")
     images = int(rows.curve_images.iloc[0])
-    seen = f"{_seeds(rows)}, on {images} validation images; marks: prunings; names: test accuracy at the end"
+    seen = f"{_seeds(rows)}, on {images} validation images; marks: prunings"
     fig.suptitle(f"The last of eight equal cuts is the deepest\n{seen}", fontsize=10)
     return fig
 
