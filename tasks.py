@@ -137,7 +137,7 @@ def test(*arguments):
     """Unit tests of helpers, and every notebook through nbval on the digits (further arguments go to pytest)."""
     call(
         PYTHON, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=1800", "-n", str(os.cpu_count() or 1),
-        "--dist", "loadscope", *(arguments or ("tests", "notebooks")),
+        "--dist", "loadscope", "--no-loadscope-reorder", *(arguments or ("tests", "notebooks")),
         PRUNING_DATA=os.environ.get("PRUNING_DATA", "digits"), TQDM_DISABLE="1", OMP_NUM_THREADS="1",
     )  # fmt: skip
 

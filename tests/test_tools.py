@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
 import tasks
+import tools.gate
 from experiments.runner import Grid, sweep
 from helpers.data import REPOSITORY
 from tools import audit, notebooks
@@ -170,6 +172,17 @@ def test_a_notebook_with_fewer_executed_cells_fails(tmp_path, parallel):
     assert gate(tmp_path, *parallel) == []
     write(tmp_path / "solutions" / "01_x.ipynb", "1", "# NBVAL_SKIP\n2")  # of one name, counted apart
     assert gate(tmp_path, *parallel) == ["1 of 2"]
+
+
+def test_the_longest_notebooks_run_first_and_solutions_last(monkeypatch, tmp_path):
+    monkeypatch.setattr(tools.gate, "SECONDS", tmp_path / "seconds.csv")
+    (tmp_path / "seconds.csv").write_text("notebook,seconds\n01_x,5\n02_y,90\n")
+    names = ["solutions/02_y.ipynb", "01_x.ipynb", "02_y.ipynb", "test_b.py", "test_a.py"]
+    items = [SimpleNamespace(path=tmp_path / name) for name in names for _ in range(2)]
+    tools.gate.pytest_collection_modifyitems(items)
+    order = [str(item.path.relative_to(tmp_path)) for item in items[::2]]
+    assert order == ["test_b.py", "test_a.py", "02_y.ipynb", "01_x.ipynb", "solutions/02_y.ipynb"]
+    assert [item.path for item in items[::2]] == [item.path for item in items[1::2]]  # a notebook's cells stay together
 
 
 def test_an_empty_selection_of_cells_is_no_success(tmp_path):

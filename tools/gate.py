@@ -1,10 +1,16 @@
-"""A pytest plugin for nbval runs: a notebook of which fewer cells ran than it has fails, also when cells were only skipped."""
+"""A pytest plugin for nbval runs: a notebook of which fewer cells ran than it has fails, also when cells were only skipped.
 
+It also runs the longest notebooks before the others, so that no process is left with a long one at the end.
+"""
+
+import csv
 from collections import Counter
 from pathlib import Path
 
 import nbformat
 import pytest
+
+SECONDS = Path(__file__).parents[1] / "results" / "notebook_seconds.csv"
 
 
 def code_cells(path: Path) -> int:
@@ -36,6 +42,18 @@ class Gate:
     def pytest_terminal_summary(self, terminalreporter) -> None:
         for line in self.short:
             terminalreporter.write_line(f"INCOMPLETE NOTEBOOK {line}", red=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests as they are, then lessons, those that took longest in notebook_seconds.csv first, then solutions."""
+    with SECONDS.open(encoding="utf-8") as file:
+        seconds = {row["notebook"]: float(row["seconds"]) for row in csv.DictReader(file)}
+
+    def place(item: pytest.Item) -> tuple[bool, bool, float]:
+        notebook = item.path.suffix == ".ipynb"
+        return notebook, item.path.parent.name == "solutions", -seconds.get(item.path.stem, 0.0) if notebook else 0.0
+
+    items.sort(key=place)
 
 
 def pytest_configure(config: pytest.Config) -> None:
