@@ -128,8 +128,8 @@ def check(python):
             yield False, "training", error, again + "; if it stays, open an issue with this line"
         else:
             rate = answer["images_per_second"]
-            state = "%.0f s at %.0f images/s: three epochs of lesson 1 take about %.0f min here"
-            yield True, "training", state % (answer["seconds"], rate, max(1, 3 * 45000 / rate / 60)), ""
+            state = "%.0f s at %.0f images/s: two epochs of lesson 1 take about %.0f min here"
+            yield True, "training", state % (answer["seconds"], rate, max(1, 2 * 45000 / rate / 60)), ""
 
 
 def main(python):
