@@ -53,7 +53,10 @@ def with_one_row_changed(rows):
         shown = rows[rows.network.isin(figures.NAMED)]
     accuracies = [name for name in ("accuracy_before", "test_accuracy", "test_accuracy_before") if name in rows]
     changed = rows.copy()
-    changed.loc[shown.index[len(shown) // 2], accuracies] = 0.3
+    place = shown.index[len(shown) // 2]
+    changed.loc[place, accuracies] = 0.3
+    if "curve" in rows:  # "step:accuracy" of each look: what is drawn of a training
+        changed.loc[place, "curve"] = " ".join(f"{look.split(':')[0]}:0.3" for look in rows.curve[place].split())
     return changed
 
 
@@ -130,7 +133,7 @@ def test_curves_during_training_are_means_of_rows():
     line = left.lines[-1]
     first, last = ([float(curve.split()[k].split(":")[1]) for curve in runs.curve] for k in (0, -1))
     assert line.get_ydata()[[0, -1]] == pytest.approx([np.mean(first), np.mean(last)])
-    assert f"8 equal prunings: {runs.test_accuracy.mean():.1%}" in {text.get_text() for text in left.texts}
+    assert "8 equal prunings" in {text.get_text() for text in left.texts}
     assert line.get_xdata()[line.get_markevery()].tolist() == [step for step, _ in figures.equal_steps(0.9, 8).steps(270)]
 
 
