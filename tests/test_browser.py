@@ -124,7 +124,7 @@ def run_all(lab, open_page):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('li[data-command="runmenu:run-all"]').click()
         last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
-        until(lambda: last.inner_text().strip("[]: ").isdigit(), "all cells have run")
+        until(lambda: last.text_content().strip("[]: ").isdigit(), "all cells have run")
         idle(lab)
         return page
 
@@ -143,7 +143,7 @@ def test_all_cells_run_without_an_error_and_figures_are_shown(run_all, lab, name
     page = run_all(name)
     notebook = nbformat.read(REPOSITORY / "notebooks" / name, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    prompts = [prompt.inner_text().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
+    prompts = [prompt.text_content().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
     assert prompts == [f"[{k}]:" for k in range(1, len(cells) + 1)]
     for kind in ("stderr", "error"):
         assert page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]').all_inner_texts() == []
