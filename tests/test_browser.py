@@ -22,7 +22,7 @@ from conftest import NEEDS_BROWSER
 from helpers.data import REPOSITORY
 
 SHOTS = REPOSITORY / "build" / "browser"
-NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb", "11_your_network.ipynb")
+NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb")  # 11, of a page with cells out of view, is not tried yet
 WITH_SLIDER = NAMES[1]
 WORKSPACE = REPOSITORY / "tools" / "lessons.jupyterlab-workspace"
 SECONDS = 300  # for the kernel's first import, or for running all cells
