@@ -154,7 +154,7 @@ def stress():
 
 
 def test_browser():
-    """Run lessons 02 and 03 in JupyterLab in a headless Chromium and read the web book, if it is built; screenshots in build/browser*/."""
+    """Run lessons 02, 03 and 11 in JupyterLab in a headless Chromium and read the web book, if it is built; screenshots in build/browser*/."""
     call(PYTHON, "-m", "pytest", "-q", "-rs", "tests/test_browser.py", "tests/test_book.py", PRUNING_BROWSER="1")
 
 

@@ -22,7 +22,7 @@ from conftest import NEEDS_BROWSER
 from helpers.data import REPOSITORY
 
 SHOTS = REPOSITORY / "build" / "browser"
-NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb")  # 11, of a page with cells out of view, is not tried yet
+NAMES = ("02_builtin_pruning.ipynb", "03_mask_visualisation.ipynb", "11_your_network.ipynb")
 WITH_SLIDER = NAMES[1]
 WORKSPACE = REPOSITORY / "tools" / "lessons.jupyterlab-workspace"
 SECONDS = 300  # for the kernel's first import, or for running all cells
@@ -121,10 +121,14 @@ def run_all(lab, open_page):
 
     def run(name: str):
         page = open_page(f"workspaces/{name[:2]}/tree/notebooks/{name}")  # its own, or tabs of the lesson before come back
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.locator('li[data-command="runmenu:run-all"]').click()
+        for menu, command in (
+            ("View", "notebook:show-all-cell-code"),
+            ("Run", "runmenu:run-all"),
+        ):  # a collapsed cell has no prompt
+            page.get_by_role("menuitem", name=menu, exact=True).click()
+            page.locator(f'li[data-command="{command}"]').click()
         last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
-        until(lambda: last.text_content().strip("[]: ").isdigit(), "all cells have run")
+        until(lambda: last.inner_text().strip("[]: ").isdigit(), "all cells have run")
         idle(lab)
         return page
 
@@ -143,7 +147,7 @@ def test_all_cells_run_without_an_error_and_figures_are_shown(run_all, lab, name
     page = run_all(name)
     notebook = nbformat.read(REPOSITORY / "notebooks" / name, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    prompts = [prompt.text_content().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
+    prompts = [prompt.inner_text().strip() for prompt in page.locator(".jp-CodeCell .jp-InputPrompt").all()]
     assert prompts == [f"[{k}]:" for k in range(1, len(cells) + 1)]
     for kind in ("stderr", "error"):
         assert page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]').all_inner_texts() == []
