@@ -310,7 +310,7 @@ def _depth_by_time(ax: plt.Axes, rows: pd.DataFrame) -> None:
 def gradual_pruning(rows: pd.DataFrame) -> Figure:
     """Accuracy during training for one and for eight equal prunings, a panel for each final sparsity: means, 95 % CI as bands.
 
-    Marks are prunings.
+    Marks are prunings. The names at the right have the means at the end.
     """
     shown = {"none": "dense", "one_shot": "instant", "equal_steps_8": "8 equal prunings"}
     levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
@@ -330,7 +330,8 @@ def gradual_pruning(rows: pd.DataFrame) -> Figure:
             style["marker"] = style["marker"] if pruned else ""
             style["markevery"] = steps[steps.isin(pruned)].drop_duplicates(keep="last").index.tolist()
             means = draw_means(ax, looks, "step", "accuracy", "place", style, band=True)
-            ends[name] = (total, means["mean"].iloc[-1], style["color"])
+            end = means["mean"].iloc[-1]
+            ends[f"{name}: {end:.1%}"] = (total, end, style["color"])
         ax.yaxis.set_major_formatter(PERCENT)
         ax.set(title=f"to {level:.0%} weights set to zero", ylim=(0, 1), xlabel="optimizer step")
         label_ends(ax, ends)

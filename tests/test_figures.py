@@ -133,7 +133,7 @@ def test_curves_during_training_are_means_of_rows():
     line = left.lines[-1]
     first, last = ([float(curve.split()[k].split(":")[1]) for curve in runs.curve] for k in (0, -1))
     assert line.get_ydata()[[0, -1]] == pytest.approx([np.mean(first), np.mean(last)])
-    assert "8 equal prunings" in {text.get_text() for text in left.texts}
+    assert f"8 equal prunings: {np.mean(last):.1%}" in {text.get_text() for text in left.texts}
     assert line.get_xdata()[line.get_markevery()].tolist() == [step for step, _ in figures.equal_steps(0.9, 8).steps(270)]
 
 
