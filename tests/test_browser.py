@@ -1,5 +1,5 @@
-"""JupyterLab in a real browser: its workspace opens, three lessons run whole, without an error, answer a
-guess, and the slider redraws the picture.
+"""JupyterLab in a real browser: its workspace opens, three lessons run whole, without an error, answer a guess, and
+the slider redraws the picture.
 
 It takes about four minutes, so `make test` skips it and `make test-browser` asks for it by PRUNING_BROWSER=1. Everything runs in a
 copy of the notebooks with settings of its own; screenshots are written to build/browser/.
@@ -121,10 +121,8 @@ def run_all(lab, open_page):
 
     def run(name: str):
         page = open_page(f"workspaces/{name[:2]}/tree/notebooks/{name}")  # its own, or tabs of the lesson before come back
-        for menu, command in (
-            ("View", "notebook:show-all-cell-code"),
-            ("Run", "runmenu:run-all"),
-        ):  # a collapsed cell has no prompt
+        # a collapsed cell shows no prompt, so all are expanded first
+        for menu, command in (("View", "notebook:show-all-cell-code"), ("Run", "runmenu:run-all")):
             page.get_by_role("menuitem", name=menu, exact=True).click()
             page.locator(f'li[data-command="{command}"]').click()
         last = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last
