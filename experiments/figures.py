@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator
+from scipy.optimize import isotonic_regression
 from torch.nn.utils import prune
 
 from helpers import load_network, plots
@@ -80,12 +81,10 @@ def draw_means(ax: plt.Axes, rows: pd.DataFrame, x: str, y: str, level: str, sty
 def label_ends(ax: plt.Axes, ends: dict[str, tuple[float, float, str]], gap: float = 0.055) -> None:
     """Write names beside the right ends of lines, {name: (x, y, color)}, at least the share `gap` of the height apart."""
     bottom, top = ax.get_ylim()
-    names, apart = sorted(ends, key=lambda name: ends[name][1]), gap * (top - bottom)
-    heights = [ends[name][1] for name in names]
-    for k in range(1, len(heights)):
-        heights[k] = max(heights[k], heights[k - 1] + apart)
-    for k in reversed(range(len(heights))):  # back below the top, and below the name above
-        heights[k] = min(heights[k], top - apart * (len(heights) - 1 - k))
+    names = sorted(ends, key=lambda name: ends[name][1])
+    apart = gap * (top - bottom) * np.arange(len(names))
+    heights = isotonic_regression([ends[name][1] for name in names] - apart).x  # as near to the ends as can be
+    heights = np.minimum(heights, top - apart[-1]) + apart
     for name, height in zip(names, heights, strict=True):
         x, _, color = ends[name]
         ax.annotate(name, (x, height), (9, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)

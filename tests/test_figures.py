@@ -124,6 +124,9 @@ def test_names_at_the_ends_of_lines_keep_apart_and_inside():
     ax = plots.plt.figure().add_subplot(ylim=(0, 1))
     figures.label_ends(ax, {name: (0, height, "C0") for name, height in {"a": 0.99, "b": 1.0, "c": 0.2}.items()}, gap=0.1)
     assert {text.get_text(): text.xy[1] for text in ax.texts} == pytest.approx({"c": 0.2, "a": 0.9, "b": 1.0})
+    ax = plots.plt.figure().add_subplot(ylim=(0, 1))
+    figures.label_ends(ax, {name: (0, height, "C0") for name, height in {"a": 0.5, "b": 0.5}.items()}, gap=0.1)
+    assert [text.xy[1] for text in ax.texts] == pytest.approx([0.45, 0.55])  # each as near to its line as the other
 
 
 def test_curves_during_training_are_means_of_rows():
