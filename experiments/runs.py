@@ -74,7 +74,7 @@ def masks_of(model: nn.Module) -> dict[nn.Module, Tensor]:
 
 def _recalibrated(model: nn.Module, data: Dataset) -> nn.Module:
     again = copy.deepcopy(model)
-    recalibrate(again, data)
+    recalibrate(again, data, precision="fp32")
     return again
 
 

@@ -109,5 +109,5 @@ def trained(data: Dataset, *, width: float = 1.0, epochs: float, seed: int = 0, 
 
 
 def load_pretrained(data: Dataset) -> CifarNet:
-    """The network of width 1.0 that the notebooks start from; on the digits it is trained once, within 20 s on two cores."""
-    return load_network() if data.name == "cifar10" else trained(data, epochs=4)
+    """The network of width 1.0 that the notebooks start from; on the digits it is trained once, within 15 s on two cores."""
+    return load_network() if data.name == "cifar10" else trained(data, epochs=3)

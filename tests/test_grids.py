@@ -128,19 +128,25 @@ def test_shuffled_masks_keep_each_layers_count_and_nothing_else():
     assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 0.25  # what the layers' shares alone explain
 
 
-def test_deploy_measures_networks_that_exist(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"target_sparsity": 0.9},
+        pytest.param({"source": "depth_width", "blocks": 2, "method": "depth", "precision": "int8"}, marks=pytest.mark.long),
+    ],
+    ids=["masked", "int8"],
+)
+def test_deploy_measures_networks_that_exist(monkeypatch, tmp_path, wanted):
     monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
-    data = load_dataset("digits")
-    for wanted in ({"source": "depth_width", "blocks": 2, "method": "depth", "precision": "int8"}, {"target_sparsity": 0.9}):
-        configuration = one("deploy", **wanted)
-        trained = run_one(GRIDS[configuration["source"]].run, configuration, "digits")
-        assert runs.kept(configuration, data).exists()
-        with monkeypatch.context() as patch:
-            patch.setattr(runs, "train", None)  # nothing is trained a second time
-            row = run_one(GRIDS["deploy"].run, configuration, "digits")
-        assert set(GRIDS["deploy"].columns) <= set(row)
-        assert row["test_accuracy"] == pytest.approx(trained["test_accuracy"], abs=0.05 if row["precision"] == "int8" else 0.005)
-        assert 0 < row["zipped_bytes"] < row["file_bytes"]
+    data, configuration = load_dataset("digits"), one("deploy", **wanted)
+    trained = run_one(GRIDS[configuration["source"]].run, configuration, "digits")
+    assert runs.kept(configuration, data).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "train", None)  # nothing is trained a second time
+        row = run_one(GRIDS["deploy"].run, configuration, "digits")
+    assert set(GRIDS["deploy"].columns) <= set(row)
+    assert row["test_accuracy"] == pytest.approx(trained["test_accuracy"], abs=0.05 if row["precision"] == "int8" else 0.005)
+    assert 0 < row["zipped_bytes"] < row["file_bytes"]
 
 
 def test_deploy_finds_the_networks_of_the_other_grids():

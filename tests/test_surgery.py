@@ -91,9 +91,23 @@ def draw_counts(data, groups):
 # ---- cut networks compute the same
 
 
-@settings(max_examples=STRESS or 200)
-@given(st.sampled_from([0.1, 0.15, 0.2, 0.25]), st.integers(0, 10**6), st.data())
+NETS = given(st.sampled_from([0.1, 0.15, 0.2, 0.25]), st.integers(0, 10**6), st.data())
+
+
+@settings(max_examples=STRESS or 30)
+@NETS
 def test_cifar_net(width, seed, data):
+    assert_cut_cifar_net(width, seed, data)
+
+
+@pytest.mark.long
+@settings(max_examples=200)
+@NETS
+def test_two_hundred_cifar_nets(width, seed, data):
+    assert_cut_cifar_net(width, seed, data)
+
+
+def assert_cut_cifar_net(width, seed, data):
     model = lively(CifarNet(width), seed)
     model = drop_blocks(model, data.draw(st.lists(st.sampled_from(residual_blocks(model)), unique=True, max_size=2)))
     whole = copy.deepcopy(model.state_dict())

@@ -166,7 +166,9 @@ def test_outputs_unfit_to_commit_are_not_stored(tmp_path, monkeypatch, cell, pro
     assert source.read_bytes() == before
 
 
-@pytest.mark.parametrize("parallel", [[], ["-n", "2", "--dist", "loadscope"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "parallel", [[], pytest.param(["-n", "2", "--dist", "loadscope"], marks=pytest.mark.long)], ids=["alone", "xdist"]
+)
 def test_a_notebook_with_fewer_executed_cells_fails(tmp_path, parallel):
     write(tmp_path / "01_x.ipynb", "1", "2", "3")
     assert gate(tmp_path, *parallel) == []
