@@ -28,7 +28,7 @@ from .device import describe_device
 FOLDER = REPOSITORY / "results" / "networks"
 INDEX = REPOSITORY / "results" / "networks.csv"
 SEEDS = {0.5: 10, 1.0: 5}  # width -> number of networks
-EPOCHS = {"cifar10": 30, "digits": 8}
+EPOCHS = {"cifar10": 30, "digits": 4}
 
 
 def path_of(width: float, seed: int) -> Path:

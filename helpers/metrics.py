@@ -111,7 +111,7 @@ def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -
     return [Latency(*numbers) for numbers in zip(median.tolist(), (high - low).tolist(), times.T.tolist(), strict=True)]
 
 
-def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256)) -> Measurement:
+def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256), turns=7) -> Measurement:
     """Accuracy on `split` (by `evaluate`), size, and fp32 speed for images such as `example_input` (default: those of `split`)."""
     file, example_input = io.BytesIO(), split.images[:1].float() if example_input is None else example_input
     torch.save(model.state_dict(), file)
@@ -120,5 +120,5 @@ def measure(model: nn.Module, split: Split, example_input: Tensor | None = None,
         parameters=sum(p.numel() for p in model.parameters()),
         macs=count_macs(model, example_input),
         file_bytes=file.tell(),
-        latency={size: latencies([model], size, example_input)[0] for size in batch_sizes},
+        latency={size: latencies([model], size, example_input, turns=turns)[0] for size in batch_sizes},
     )
