@@ -115,13 +115,16 @@ def _dense_as_long() -> dict:
 def pilot(seeds: Iterable[int]) -> list[dict]:
     """Peak learning rates of four epochs of fine-tuning: dense, at random, instant and gradual, at 80 and 95 %, two pilot seeds.
 
-    A best rate at either end of `PILOT_RATES` calls for a wider range. The dense network, which was best at 0.2, goes to 0.8 only.
+    A best rate at either end of `PILOT_RATES` calls for a wider range: random masks go to 3.2. The dense network, which was best at
+    0.2, goes to 0.8 only.
     """
     arms = []
     for level in (0.95, 0.8):
         arms += [_gradual(schedule, level) for schedule in SCHEDULES] + [_gradual("one_shot", level, method="random")]
     at_rates = [_dense_as_long() | {"lr": rate} for rate in PILOT_RATES[:-1]]
-    at_rates += [arm | {"lr": rate} for arm in arms for rate in reversed(PILOT_RATES)]
+    for arm in arms:
+        higher = (3.2,) if arm["method"] == "random" else ()
+        at_rates += [arm | {"lr": rate} for rate in reversed(PILOT_RATES + higher)]
     return _with_seeds(at_rates, (PILOT_SEED + seed for seed in seeds))
 
 
