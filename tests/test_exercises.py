@@ -293,7 +293,7 @@ WRONG = {
 def test_wrong_answers_are_told_what_is_wrong(check, capsys):
     solutions, _, solution = EXERCISES[check]
     names = dict(set_up(solutions))
-    others = [names.get(argument.id) for argument in checked(solution).args[1:]]
+    others = [eval(ast.unparse(argument), dict(names)) for argument in checked(solution).args[1:]]
     for wrong, words in WRONG[check]:
         answer = wrong(names) if callable(wrong) and not isinstance(wrong, type) else wrong
         capsys.readouterr()
