@@ -27,7 +27,11 @@ from helpers.models import CifarNet
 from helpers.surgery import channel_groups
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
-PILOT_RATES = (0.1, 0.2, 0.4, 0.8, 1.6)
+PILOT_RATES = {  # by method, each until the best rate lies inside
+    "dense": (0.1, 0.2, 0.4, 0.8),
+    "magnitude": (0.1, 0.2, 0.4, 0.8, 1.6),
+    "random": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
+}
 FINE_TUNING = {"epochs": 4, "batch_size": 500}
 # a dense network's epochs and those of fine-tuning together, in the batches and at the rate that dense networks are trained with
 FROM_SCRATCH = {"epochs": EPOCHS["cifar10"] + FINE_TUNING["epochs"], "batch_size": 125, "lr": 0.3}
@@ -115,16 +119,12 @@ def _dense_as_long() -> dict:
 def pilot(seeds: Iterable[int]) -> list[dict]:
     """Peak learning rates of four epochs of fine-tuning: dense, at random, instant and gradual, at 80 and 95 %, two pilot seeds.
 
-    A best rate at either end of `PILOT_RATES` calls for a wider range: random masks go to 3.2. The dense network, which was best at
-    0.2, goes to 0.8 only.
+    A best rate at either end of `PILOT_RATES` calls for a wider range.
     """
-    arms = []
+    arms = [_dense_as_long()]
     for level in (0.95, 0.8):
         arms += [_gradual(schedule, level) for schedule in SCHEDULES] + [_gradual("one_shot", level, method="random")]
-    at_rates = [_dense_as_long() | {"lr": rate} for rate in PILOT_RATES[:-1]]
-    for arm in arms:
-        higher = (3.2,) if arm["method"] == "random" else ()
-        at_rates += [arm | {"lr": rate} for rate in reversed(PILOT_RATES + higher)]
+    at_rates = (arm | {"lr": rate} for arm in arms for rate in PILOT_RATES[arm["method"]])
     return _with_seeds(at_rates, (PILOT_SEED + seed for seed in seeds))
 
 
@@ -178,7 +178,7 @@ def pilot_width(seeds: Iterable[int]) -> list[dict]:
     arms = [
         arm for arm in depth_width([0]) if (arm["method"], arm["share"], arm["blocks"]) in wanted and arm["batch_size"] == 500
     ]
-    return [arm | {"lr": rate, "seed": PILOT_SEED + seed} for seed in seeds for arm in arms for rate in PILOT_RATES[:3]]
+    return [arm | {"lr": rate, "seed": PILOT_SEED + seed} for seed in seeds for arm in arms for rate in PILOT_RATES["dense"][:3]]
 
 
 def by_hand(seeds: Iterable[int]) -> list[dict]:

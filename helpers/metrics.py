@@ -112,7 +112,7 @@ def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -
 
 
 def measure(model: nn.Module, split: Split, example_input: Tensor | None = None, batch_sizes=(1, 256), turns=7) -> Measurement:
-    """Accuracy on `split` (by `evaluate`), size, and fp32 speed for images such as `example_input` (default: those of `split`)."""
+    """Accuracy on `split` (by `evaluate`), size, and fp32 speed by `latencies` for images such as `example_input` (or `split`)."""
     file, example_input = io.BytesIO(), split.images[:1].float() if example_input is None else example_input
     torch.save(model.state_dict(), file)
     return Measurement(

@@ -30,7 +30,7 @@ def assert_same(model, path):
     assert (ours - theirs).abs().max() <= 1e-4
 
 
-@settings(max_examples=3)  # an export takes seconds
+@settings(max_examples=6)  # an export takes seconds
 @given(st.data())
 def test_masks_and_widths_survive_the_export(tmp_path_factory, data):
     torch.manual_seed(data.draw(st.integers(0, 1000)))
