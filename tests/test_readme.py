@@ -10,6 +10,7 @@ from statsmodels.stats.power import TTestPower
 import tasks
 from experiments.benchmarks.pruned_speed import WHOLE, speed_ups
 from experiments.grids import GRIDS
+from experiments.networks import SEEDS
 from experiments.stats import mean_ci, paired_difference
 from experiments.tables import (
     DEPTH,
@@ -127,6 +128,20 @@ def recalibration():
         arm = rows[(rows.method == method) & (rows.target_sparsity == level)].set_index("seed")
         before, plain = arm.test_accuracy_before, arm.test_plain
         yield line(name, f"{before.mean():.1%}", cell(plain, before), cell(arm.test_augmented, plain))
+
+
+def learning_rates():
+    made = read_results("networks").groupby("width").seed.nunique()
+    yield f"{made.get(0.5, 0)} of {SEEDS[0.5]} of half width, {made.get(1.0, 0)} of {SEEDS[1.0]} of width 1.0"
+    rows = read_results("official/pilot")
+    yield f"{rows.seed.nunique()} of 2 pilot seeds, {len(rows)} runs"
+    arms = rows.method.where(rows.method != "magnitude", rows.schedule)
+    means = 100 * rows.pivot_table(index=[arms, "target_sparsity"], columns="lr", values="val_accuracy")
+    yield line("peak rate", *(f"{rate:g}" for rate in means))
+    names = {"one_shot": "instant", "equal_steps_8": "equal", "geometric_8": "geometric", "cubic_8": "cubic"}
+    for (arm, level), accuracies in means.iterrows():
+        name = f"{names.get(arm, arm)}, {level:.0%}" if level else arm
+        yield line(name, *(f"{accuracy:.1f}%" if accuracy > 0 else "" for accuracy in accuracies))
 
 
 def criteria():
@@ -299,7 +314,7 @@ def shipping():
 CLAIMS = {
     "README.md": (first_picture, takeaways),
     "RESULTS.md": (
-        training_speed, recalibration, criteria, sensitivity, builtin_methods, depth_and_width, speed_of_half_the_channels,
+        training_speed, recalibration, learning_rates, criteria, sensitivity, builtin_methods, depth_and_width, speed_of_half_the_channels,
         gradual_or_instant, from_scratch, shipping,
     ),
 }  # fmt: skip
