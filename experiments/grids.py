@@ -2,7 +2,7 @@
 
 `python -m experiments NAME` runs a grid, `python -m experiments all` all of them in the order of `GRIDS`. In every comparison
 all arms start from the same dense networks, take as many steps, and have the peak learning rate that was best on validation
-in `pilot` (`RATES`).
+in `pilot` at the nearest level (`RATES`).
 """
 
 from collections.abc import Iterable
@@ -27,19 +27,26 @@ from helpers.models import CifarNet
 from helpers.surgery import channel_groups
 
 PILOT_SEED = 100  # pilot seeds are 100 and 101, which no other grid reaches
-PILOT_RATES = {  # by method, each until the best rate lies inside
-    "dense": (0.1, 0.2, 0.4, 0.8),
-    "magnitude": (0.1, 0.2, 0.4, 0.8, 1.6),
-    "random": (0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
+PILOT_RATES = {  # by method and level, each until the best rate lies inside
+    ("dense", 0.0): (0.05, 0.1, 0.2, 0.4, 0.8),
+    ("magnitude", 0.8): (0.05, 0.1, 0.2, 0.4, 0.8, 1.6),
+    ("magnitude", 0.95): (0.1, 0.2, 0.4, 0.8, 1.6),
+    ("random", 0.8): (0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
+    ("random", 0.95): (0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
 }
 FINE_TUNING = {"epochs": 4, "batch_size": 500}
 # a dense network's epochs and those of fine-tuning together, in the batches and at the rate that dense networks are trained with
 FROM_SCRATCH = {"epochs": EPOCHS["cifar10"] + FINE_TUNING["epochs"], "batch_size": 125, "lr": 0.3}
-# peak rates by family of arms, to be set from the rows of `pilot`: the best mean validation accuracy over levels and seeds
+# peak rates by family of arms and level: the best mean validation accuracy over the pilot's seeds and, for magnitude, schedules;
+# depth, width and published are guesses
 RATES = {
-    "dense": 0.2, "random": 0.4, "one_shot": 0.4, "equal_steps": 0.4, "geometric": 0.4, "cubic": 0.4,
-    "depth": 0.2, "width": 0.2, "published": 0.1,
-}  # fmt: skip
+    "dense": {0.0: 0.2},
+    "magnitude": {0.8: 0.1, 0.95: 0.8},
+    "random": {0.8: 0.8, 0.95: 1.6},
+    "depth": {0.0: 0.2},
+    "width": {0.0: 0.2},
+    "published": {0.0: 0.1},
+}
 GLOBAL = ("magnitude", "taylor", "gradient", "wanda", "random", "percentile", "magnitude, 1 % kept", "shuffled magnitude")
 LAYERWISE = ("magnitude", "taylor", "random", "filters_l1", "filters_random")
 SCHEDULES = ("one_shot", "equal_steps_8", "geometric_8", "cubic_8")
@@ -48,9 +55,10 @@ FINE_TUNED_LEVELS = (0.8, 0.95, 0.98)
 UNTUNED = {"epochs": 0, "batch_size": "", "lr": ""}
 
 
-def _rate(family: str) -> dict:
-    """Epochs, batch size and peak learning rate of fine-tuning for a family of arms."""
-    return FINE_TUNING | {"lr": RATES[family]}
+def _rate(family: str, level: float = 0.0) -> dict:
+    """Epochs, batch size and peak learning rate of fine-tuning for a family of arms: that of the nearest level with a rate."""
+    nearest = min(RATES[family], key=lambda known: abs(known - level))
+    return FINE_TUNING | {"lr": RATES[family][nearest]}
 
 
 def _pruned(method: str, scope: str, level: float, **others) -> dict:
@@ -64,12 +72,15 @@ def _with_seeds(arms: Iterable[dict], seeds: Iterable[int]) -> list[dict]:
 
 
 def recalibration(seeds: Iterable[int]) -> list[dict]:
-    """BatchNorm's statistics measured anew from plain and from augmented images: dense and pruned; two of them after 1 and 4 epochs too."""
+    """BatchNorm's statistics measured anew from plain and from augmented images: dense and pruned; two of them after 1 and 4 epochs too.
+
+    Both ways are measured on the same network, so that its rate need not be the best one.
+    """
     at_once = [_pruned("dense", "global", 0.0), _pruned("filters_l1", "layer", 0.2), _pruned("filters_random", "layer", 0.2)]
     at_once += [_pruned("magnitude", "global", level) for level in (0.5, 0.8, 0.9, 0.95)]
     fine_tuned = [arm for arm in at_once if arm["target_sparsity"] == 0.95 or arm["method"] == "filters_l1"]
     arms = [arm | UNTUNED for arm in at_once]
-    arms += [arm | _rate("one_shot") | {"epochs": epochs} for arm in fine_tuned for epochs in (1, 4)]
+    arms += [arm | FINE_TUNING | {"epochs": epochs, "lr": 0.4} for arm in fine_tuned for epochs in (1, 4)]
     return sorted(_with_seeds(arms, seeds), key=lambda c: c["epochs"])  # what takes no training first
 
 
@@ -98,22 +109,19 @@ def criteria(seeds: Iterable[int]) -> list[dict]:
     for level in (0.95, 0.8, 0.98, 0.5, 0.9):
         pairs = [(method, "global") for method in GLOBAL] + [(method, "layer") for method in LAYERWISE]
         for method, scope in pairs:
-            tuned = _rate("random" if "random" in method else "one_shot") if level in FINE_TUNED_LEVELS else UNTUNED
+            tuned = _rate("random" if "random" in method else "magnitude", level) if level in FINE_TUNED_LEVELS else UNTUNED
             arms.append(_pruned(method, scope, level) | tuned)
     return _with_seeds(arms, seeds)
 
 
 def _gradual(schedule: str, level: float, until: float = 0.6, first: float | str = "", **others) -> dict:
     """Global magnitude pruning to `level` by a schedule, its last pruning after the share `until` of the steps."""
-    family = schedule.rstrip("_1248")
-    rate = RATES.get(family, RATES["geometric"])
-    return _pruned("magnitude", "global", level) | FINE_TUNING | {
-        "schedule": schedule, "until": until, "first": first, "lr": rate,
-    } | others  # fmt: skip
+    common = _pruned("magnitude", "global", level) | _rate("magnitude", level)
+    return common | {"schedule": schedule, "until": until, "first": first} | others
 
 
 def _dense_as_long() -> dict:
-    return _gradual("none", 0.0, method="dense", lr=RATES["dense"])
+    return _gradual("none", 0.0, method="dense", **_rate("dense"))
 
 
 def pilot(seeds: Iterable[int]) -> list[dict]:
@@ -124,7 +132,7 @@ def pilot(seeds: Iterable[int]) -> list[dict]:
     arms = [_dense_as_long()]
     for level in (0.95, 0.8):
         arms += [_gradual(schedule, level) for schedule in SCHEDULES] + [_gradual("one_shot", level, method="random")]
-    at_rates = (arm | {"lr": rate} for arm in arms for rate in PILOT_RATES[arm["method"]])
+    at_rates = (arm | {"lr": rate} for arm in arms for rate in PILOT_RATES[arm["method"], arm["target_sparsity"]])
     return _with_seeds(at_rates, (PILOT_SEED + seed for seed in seeds))
 
 
@@ -178,7 +186,7 @@ def pilot_width(seeds: Iterable[int]) -> list[dict]:
     arms = [
         arm for arm in depth_width([0]) if (arm["method"], arm["share"], arm["blocks"]) in wanted and arm["batch_size"] == 500
     ]
-    return [arm | {"lr": rate, "seed": PILOT_SEED + seed} for seed in seeds for arm in arms for rate in PILOT_RATES["dense"][:3]]
+    return [arm | {"lr": rate, "seed": PILOT_SEED + seed} for seed in seeds for arm in arms for rate in (0.1, 0.2, 0.4)]
 
 
 def by_hand(seeds: Iterable[int]) -> list[dict]:
@@ -193,7 +201,7 @@ def published(seeds: Iterable[int]) -> list[dict]:
     """The public ResNet-20: dense, and global magnitude pruning at the sparsities of Renda et al. 2020, ten epochs."""
     common = {"model": "ResNet-20", "width": "", "scope": "global", "schedule": "one_shot"}
     arms = [common | {"method": "dense", "target_sparsity": 0.0} | UNTUNED]
-    recipe = {"epochs": 10, "batch_size": 128, "lr": RATES["published"]}
+    recipe = {"epochs": 10, "batch_size": 128, "lr": RATES["published"][0.0]}
     arms += [common | {"method": "magnitude", "target_sparsity": level} | recipe for level in (0.488, 0.79, 0.893)]
     return _with_seeds(arms, seeds)
 

@@ -38,15 +38,16 @@ def test_fine_tuned_arms_take_as_many_steps(name):
 
 @pytest.mark.parametrize("name", sorted(PILOTS))
 def test_the_rates_are_the_pilots_choice(name):
-    path = default_out(name, "cifar10")
-    if not path.exists() or len(rows := pd.read_csv(path)) < len(GRIDS[name].everything):
-        pytest.skip("the pilot is not complete")
-    rows["family"] = rows.schedule.str.replace(r"_\d+$", "", regex=True).where(rows.method == "magnitude", rows.method)
-    means = rows.groupby(["family", "lr"]).val_accuracy.mean()
-    for family, accuracies in means.groupby("family"):
-        best = accuracies.idxmax()[1]
-        assert RATES[family] == best
-        assert accuracies.index.get_level_values("lr").min() < best < accuracies.index.get_level_values("lr").max()
+    path, grid = default_out(name, "cifar10"), GRIDS[name]
+    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["seed"])
+    rows = rows[rows.groupby("seed").seed.transform("size") == len(grid.everything) / grid.seeds]
+    if rows.empty:
+        pytest.skip("no seed of the pilot is whole")
+    means = rows.groupby(["method", rows.target_sparsity.fillna(0.0), "lr"]).val_accuracy.mean()
+    for (family, level), accuracies in means.groupby(level=[0, 1]):
+        accuracies = accuracies.droplevel([0, 1])
+        best = accuracies[::-1].idxmax()  # the larger one of equals
+        assert RATES[family][level] == best and accuracies.index.min() < best < accuracies.index.max()
 
 
 def test_pilot_seeds_are_used_nowhere_else():
