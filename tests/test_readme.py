@@ -72,7 +72,7 @@ def takeaways():
     yield f"magnitude leaves {best:.1%}, Taylor scores {taylor:.1%}, random choice {random:.1%} (dense: {dense:.1%})"
     yield f"one global threshold leaves {best:.1%}, the same share from each layer {ends['layer', 'magnitude']:.1%}"
     rows = read_results("official/recalibration").query("epochs == 0 and method == 'filters_l1'")
-    yield f"scores {rows.test_accuracy_before.mean():.1%}; with BatchNorm measured anew, and no training, {rows.test_plain.mean():.1%}"
+    yield f"scores {rows.test_accuracy_before.mean():.1%}; with BatchNorm's statistics measured anew, and no training, {rows.test_plain.mean():.1%}"
     kinds = read_results("deploy").groupby("network").mean(numeric_only=True)
     masked, half = kinds.loc["half width, 90% masked"], kinds.loc["half width"]
     time = masked.time_share_1 / half.time_share_1
@@ -84,7 +84,7 @@ def takeaways():
     yield f"takes {width.time:.0%} at {width.test_accuracy:.1%} (dense: {means.test_accuracy['dense']:.1%})"
     arms = schedules(read_results("gradual_vs_instant"))
     equal, cubic = (100 * (arms[name] - arms["one_shot"])[0.98].mean() for name in ("equal_steps_8", "cubic_8"))
-    yield f"equal portions end {-equal:.1f} points lower and cubic ones {cubic:.1f} points higher"
+    yield f"equal portions ends {-equal:.1f} points lower and pruning much at first (cubic) {cubic:.1f} points higher"
     shares = kinds / kinds.loc["dense"]
     quick, small = shares.loc["dense, int8"], shares.loc["without 2 blocks, int8"]
     lost = 100 * (kinds.test_accuracy["dense"] - kinds.test_accuracy)
