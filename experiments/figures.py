@@ -19,7 +19,7 @@ from helpers.plots import PERCENT, label_line
 from helpers.schedules import equal_steps
 
 from .stats import mean_ci
-from .tables import DEPTH, SHAPE, WIDTH, time_shares
+from .tables import DEPTH, SHAPE, WIDTH, time_shares, whole_seeds
 
 LOOKS = {  # one look for each method in every figure: label, color, marker, line style
     "magnitude": ("magnitude", "C0", "o", "-"),
@@ -27,6 +27,7 @@ LOOKS = {  # one look for each method in every figure: label, color, marker, lin
     "taylor": ("Taylor", "C2", "^", "-"),
     "gradient": ("gradient", "C4", "v", "-"),
     "percentile": ("percentile (both tails)", "C5", "P", "-."),
+    "wanda": ("Wanda", "C6", "p", (0, (6, 2))),
     "L1 norm": ("L1 norm", "C2", "^", "-"),
     "instant": ("instant", "C0", "o", "-"),
     "equal": ("equal", "C2", "^", "--"),
@@ -34,10 +35,9 @@ LOOKS = {  # one look for each method in every figure: label, color, marker, lin
     "cubic": ("cubic", "C4", "v", "-."),
     "dense": ("dense", "0.35", "*", ":"),
     "filters_l1": ("filters, L1", "C3", "D", "-"),
-    "global": ("global", "C0", "o", "-"),
     "layer": ("the same share in each layer", "C7", "X", "--"),
-    "sensitivity": ("shares from the sensitivity scan", "C6", "d", "-"),
-    "global, 1 % kept": ("global, 1 % of each layer kept", "C9", "*", "-."),
+    "magnitude, 1 % kept": ("global, 1 % of each layer kept", "C9", "*", "-."),
+    "shuffled magnitude": ("global, shuffled in each layer", "C4", "v", "-"),
     "global_unstructured": ("global_unstructured, L1", "C0", "o", "-"),
     "l1_unstructured": ("l1_unstructured", "C3", "D", "-"),
     "random_unstructured": ("random_unstructured", "C1", "s", "--"),
@@ -84,7 +84,7 @@ def label_ends(ax: plt.Axes, ends: dict[str, tuple[float, float, str]], gap: flo
     names = sorted(ends, key=lambda name: ends[name][1])
     apart = gap * (top - bottom) * np.arange(len(names))
     heights = isotonic_regression([ends[name][1] for name in names] - apart).x  # as near to the ends as can be
-    heights = np.minimum(heights, top - apart[-1]) + apart
+    heights = np.clip(heights, bottom + gap / 2 * (top - bottom), top - apart[-1]) + apart
     for name, height in zip(names, heights, strict=True):
         x, _, color = ends[name]
         ax.annotate(name, (x, height), (9, 0), textcoords="offset points", va="center", color=color, annotation_clip=False)
@@ -116,84 +116,89 @@ def reference_line(ax: plt.Axes, rows: pd.DataFrame, column: str, x: float = 0.0
     ax.axhspan(dense.low, dense.high, color="0.35", alpha=0.15, lw=0)
 
 
-def _before_and_after(
-    axes: Sequence[plt.Axes], rows: pd.DataFrame, shown: pd.DataFrame, methods: Sequence[str], of: str = ""
-) -> None:
-    """Rows `shown` right after pruning, and after fine-tuning where there was any; the dense network of `rows` as reference."""
-    tuned = shown[shown.steps > 0]
-    titles = ("right after pruning", f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
-    for ax, runs, column, title in zip(axes, (shown, tuned), ("test_accuracy_before", "test_accuracy"), titles, strict=True):
-        curves(ax, runs, column, [method for method in methods if method in set(runs.method)])
-        reference_line(ax, rows, column)
-        label_line(ax, "chance", 0.1)
-        ax.set_title(of + title)
-    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
-
-
 def _seeds(rows: pd.DataFrame) -> str:
     return f"mean, 95 % CI of {rows.seed.nunique()} seeds"
 
 
-def sparsity_curve(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against sparsity for magnitude and random pruning, before and after fine-tuning, dense as reference."""
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
-    _before_and_after(axes, rows, rows, ("magnitude", "random"))
-    axes[1].legend(loc="lower left", bbox_to_anchor=(0, 0.15), fontsize=9, title=_seeds(rows))
-    return fig
+CRITERIA = {  # arms of the grid `criteria` by name: scope and method
+    "magnitude": ("global", "magnitude"),
+    "Taylor": ("global", "taylor"),
+    "gradient": ("global", "gradient"),
+    "Wanda": ("global", "wanda"),
+    "both tails": ("global", "percentile"),
+    "random": ("global", "random"),
+}
+SCOPES = {
+    "global": ("global", "magnitude"),
+    "global, 1 % kept": ("global", "magnitude, 1 % kept"),
+    "layer by layer": ("layer", "magnitude"),
+    "shuffled": ("global", "shuffled magnitude"),
+    "layer by layer, random": ("layer", "random"),
+}
+FILTERS = {"filters by norm": ("layer", "filters_l1"), "filters at random": ("layer", "filters_random")}
 
 
-def builtin_methods(rows: pd.DataFrame) -> Figure:
-    """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
-    for ax, kind, title in zip(axes, ("unstructured", "_structured"), ("single weights", "slices"), strict=True):
-        curves(ax, rows, "accuracy_before", [method for method in LOOKS if kind in method], log=False)
-        label_line(ax, "chance", 0.1, x=0.6, va="top")
-        ax.set_title(title)
-    axes[0].legend(fontsize=9, loc="center", bbox_to_anchor=(0.44, 0.38))
-    axes[1].legend(fontsize=9, loc="upper right")
-    axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
-    fig.suptitle(f"right after pruning, no fine-tuning; {_seeds(rows)}", fontsize=10)
-    return fig
+def _arms(ax: plt.Axes, rows: pd.DataFrame, arms: dict[str, tuple[str, str]], column: str) -> None:
+    """`column` by sparsity: a dot for each network, a line through the means, at its end the arm's name and its last mean."""
+    ends = {}
+    levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
+    for name, (scope, method) in arms.items():
+        runs = rows[(rows.scope == scope) & (rows.method == method)]
+        style = METHODS[scope if (scope, method) == ("layer", "magnitude") else method]
+        means = runs.groupby("target_sparsity")[column].mean()
+        ax.plot(runs.target_sparsity.map(levels.index), runs[column], **style | DOT | {"markersize": 5})
+        ax.plot(range(len(levels)), means[levels], **style | {"label": None, "marker": ""})
+        ends[f"{name}: {means[levels[-1]]:.0%}"] = (len(levels) - 1, means[levels[-1]], "0.2")
+    dense = rows[column][rows.method == "dense"].mean()
+    label_line(ax, f"dense: {dense:.1%}", dense)
+    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
+    ax.yaxis.set_major_formatter(PERCENT)
+    ax.set(xlabel="weights set to zero", ylim=(0, 1))
+    label_ends(ax, ends)
 
 
-def criteria(rows: pd.DataFrame) -> Figure:
-    """Test accuracy against sparsity for each criterion: global and layer by layer, right after pruning and after fine-tuning."""
-    fig, axes = plt.subplots(2, 2, figsize=(9.5, 7), sharey=True, gridspec_kw={"hspace": 0.06})
-    methods = ("magnitude", "taylor", "gradient", "percentile", "filters_l1", "random")
-    for line, scope, title in zip(axes, ("global", "layer"), ("global", "layer by layer"), strict=True):
-        _before_and_after(line, rows, rows[rows.scope == scope], methods, of=f"{title}, ")
-    axes[1, 0].legend(loc="upper right", bbox_to_anchor=(1, 0.8), fontsize=9, title=_seeds(rows))
-    return fig
+def _networks(rows: pd.DataFrame) -> str:
+    count = rows.seed.nunique()
+    return f"a dot for each of {count} networks" if count > 1 else "one network"
 
 
 def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str) -> Figure:
-    """Test accuracy of arms (scope, method) by name, after fine-tuning: a dot for each network, a line through the means."""
+    """Test accuracy of arms (scope, method) by name, after fine-tuning: rows of `criteria`, of the seeds that are whole."""
+    rows = whole_seeds(rows)
     fig, ax = plt.subplots(figsize=(7.4, 4))
-    tuned, ends = rows[rows.steps > 0], {}
-    for scope, method in arms.values():
-        runs = tuned[(tuned.scope == scope) & (tuned.method == method)]
-        style = METHODS[scope if method == "magnitude" and scope != "global" else method]
-        means = runs.groupby("target_sparsity").test_accuracy.mean()
-        levels = list(means.index)
-        ax.plot(runs.target_sparsity.map(levels.index), runs.test_accuracy, **style | DOT | {"markersize": 5})
-        ax.plot(range(len(levels)), means, **style | {"label": None, "marker": ""})
-        ends[scope, method] = means.iloc[-1]
-    height = 0.02
-    for name, arm in sorted(arms.items(), key=lambda pair: ends[pair[1]]):
-        height = max(ends[arm], height + 0.055)  # names that would touch move up
-        place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-        ax.annotate(f"{name}: {ends[arm]:.0%}", (len(levels) - 1, height), **place)
-    reference_line(ax, tuned, "test_accuracy")
-    ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
-    ax.yaxis.set_major_formatter(PERCENT)
-    ax.set(
-        xlabel="weights set to zero",
-        ylabel=f"test accuracy, {rows.dataset.iloc[0]}",
-        ylim=(0, 1),
-        xlim=(-0.15, len(levels) - 0.2),
-    )
-    ax.set_title(title)
+    _arms(ax, rows[rows.steps > 0], arms, "test_accuracy")
+    ax.set(title=title, ylabel=f"test accuracy, {rows.dataset.iloc[0]}", xlabel=f"weights set to zero ({_networks(rows)})")
     return fig
+
+
+def before_and_after(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str, recalibrated: bool = True) -> Figure:
+    """`after_finetuning`, and left of it the same arms without training, at more levels: recalibrated, or right after pruning."""
+    rows = whole_seeds(rows)
+    tuned = rows[rows.steps > 0]
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True)
+    _arms(axes[0], rows, arms, "test_accuracy_recalibrated" if recalibrated else "test_accuracy_before")
+    _arms(axes[1], tuned, arms, "test_accuracy")
+    axes[0].set(title="recalibrated, not fine-tuned" if recalibrated else "right after pruning")
+    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    axes[1].set(title=f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
+    fig.suptitle(f"{title} ({_networks(rows)})")
+    return fig
+
+
+def magnitude_and_random(rows: pd.DataFrame) -> Figure:
+    """The first picture: what the smallest weights cost, and random ones."""
+    arms = {name: CRITERIA[name] for name in ("magnitude", "random")}
+    return before_and_after(rows, arms, "Most weights can go, if they are the right ones", recalibrated=False)
+
+
+def criteria(rows: pd.DataFrame) -> Figure:
+    """Global pruning by each criterion."""
+    return before_and_after(rows, CRITERIA, "Magnitude leads, recalibrated and fine-tuned")
+
+
+def scopes(rows: pd.DataFrame) -> Figure:
+    """Magnitude pruning with one total sparsity, spread over the layers in different ways."""
+    return before_and_after(rows, SCOPES, "The more is removed, the more the scope matters")
 
 
 def filters_recalibrated(rows: pd.DataFrame) -> Figure:
@@ -224,12 +229,17 @@ def filters_recalibrated(rows: pd.DataFrame) -> Figure:
     return fig
 
 
-def scopes(rows: pd.DataFrame) -> Figure:
-    """Magnitude pruning at one total sparsity, spread over the layers in different ways: before and after fine-tuning."""
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)
-    by_magnitude = rows[rows.method == "magnitude"].assign(method=rows.scope)
-    _before_and_after(axes, rows, by_magnitude, ("global", "global, 1 % kept", "sensitivity", "layer"))
-    axes[1].legend(loc="lower left", bbox_to_anchor=(0, 0.12), fontsize=9, title=_seeds(rows))
+def builtin_methods(rows: pd.DataFrame) -> Figure:
+    """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
+    for ax, kind, title in zip(axes, ("unstructured", "_structured"), ("single weights", "slices"), strict=True):
+        curves(ax, rows, "accuracy_before", [method for method in LOOKS if kind in method], log=False)
+        label_line(ax, "chance", 0.1, x=0.6, va="top")
+        ax.set_title(title)
+    axes[0].legend(fontsize=9, loc="center", bbox_to_anchor=(0.44, 0.38))
+    axes[1].legend(fontsize=9, loc="upper right")
+    axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
+    fig.suptitle(f"right after pruning, no fine-tuning; {_seeds(rows)}", fontsize=10)
     return fig
 
 
@@ -486,10 +496,10 @@ def mask_patterns() -> Figure:
 
 # figure: (results files whose rows it takes, function)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
-    "sparsity_curve": (("sparsity_curve",), sparsity_curve),
+    "magnitude_and_random": (("official/criteria",), magnitude_and_random),
     "builtin_methods": (("builtin_methods",), builtin_methods),
-    "criteria": (("criteria",), criteria),
-    "scopes": (("criteria",), scopes),
+    "criteria": (("official/criteria",), criteria),
+    "scopes": (("official/criteria",), scopes),
     "sensitivity": (("sensitivity",), sensitivity),
     "depth_vs_width": (("depth_width", "depth_width_speed"), depth_vs_width),
     "gradual_pruning": (("gradual_pruning",), gradual_pruning),

@@ -103,15 +103,31 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
     return _with_seeds(arms, seeds)
 
 
+def _arm(method: str, scope: str, level: float) -> dict:
+    """An arm of `criteria`. Without a rate of its own it has magnitude's; random choice and whole filters have that of random choice."""
+    family = method.removesuffix(", 1 % kept") if scope == "global" else f"{method}, layer by layer"
+    if family not in RATES:
+        family = "random" if "random" in method or "filters" in method else "magnitude"
+    return _pruned(method, scope, level) | _rate(family, level)
+
+
 def criteria(seeds: Iterable[int]) -> list[dict]:
     """Criteria at five levels, before and after recalibration; at 80, 95 and 98 % fine-tuned too."""
     arms = [_pruned("dense", "global", 0.0) | _rate("dense")]
     for level in (0.95, 0.8, 0.98, 0.5, 0.9):
-        pairs = [(method, "global") for method in GLOBAL] + [(method, "layer") for method in LAYERWISE]
-        for method, scope in pairs:
-            tuned = _rate("random" if "random" in method else "magnitude", level) if level in FINE_TUNED_LEVELS else UNTUNED
-            arms.append(_pruned(method, scope, level) | tuned)
+        for method, scope in [(method, "global") for method in GLOBAL] + [(method, "layer") for method in LAYERWISE]:
+            arms.append(_arm(method, scope, level) | ({} if level in FINE_TUNED_LEVELS else UNTUNED))
     return _with_seeds(arms, seeds)
+
+
+def pilot_criteria(seeds: Iterable[int]) -> list[dict]:
+    """Peak learning rates of the arms of `criteria` that are neither in `pilot` nor emptied: at 80 and 95 %, one pilot seed."""
+    arms = [("taylor", "global"), ("gradient", "global"), ("shuffled magnitude", "global")]
+    arms += [("magnitude", "layer"), ("taylor", "layer")]
+    plan = [(*arm, 0.8, rate) for arm in [*arms, ("wanda", "global")] for rate in (0.1, 0.4, 0.8)]
+    plan += [(*arm, 0.95, rate) for arm in arms for rate in (0.4, 0.8, 1.6)]
+    configurations = [_arm(method, scope, level) | {"lr": rate} for method, scope, level, rate in plan]
+    return _with_seeds(configurations, (PILOT_SEED + seed for seed in seeds))
 
 
 def _gradual(schedule: str, level: float, until: float = 0.6, first: float | str = "", **others) -> dict:
@@ -230,6 +246,7 @@ SHIPPED = (
 GRIDS = {  # in the order in which they are run where time is short
     "recalibration": Grid(recalibration, recalibrate_both_ways, prepare_dense, WAYS),
     "pilot": Grid(pilot, prune_while_training, prepare_dense, SCHEDULE, seeds=2),
+    "pilot_criteria": Grid(pilot_criteria, prune_and_finetune, prepare_dense, ("prune_seconds",), seeds=1),
     "criteria": Grid(criteria, prune_and_finetune, prepare_dense, ("prune_seconds",)),
     "gradual_vs_instant": Grid(gradual_vs_instant, prune_while_training, prepare_dense, SCHEDULE, seeds=10),
     "rounds": Grid(rounds, prune_while_training, prepare_dense, SCHEDULE, seeds=10),

@@ -14,7 +14,7 @@ from experiments.runs import masks_of
 from helpers import CifarNet, DepthPrunedNet, SimpleNet, count_macs, load_dataset, prunable_layers
 
 SMALL = {"width": 0.15, "dense_epochs": 2, "batch_size": 64, "lr": 0.05}
-PILOTS = {"pilot", "pilot_width"}
+PILOTS = {"pilot", "pilot_criteria", "pilot_width"}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -43,7 +43,8 @@ def test_the_rates_are_the_pilots_choice(name):
     rows = rows[rows.groupby("seed").seed.transform("size") == len(grid.everything) / grid.seeds]
     if rows.empty:
         pytest.skip("no seed of the pilot is whole")
-    means = rows.groupby(["method", rows.target_sparsity.fillna(0.0), "lr"]).val_accuracy.mean()
+    family = rows.method.where(rows.scope != "layer", rows.method + ", layer by layer")
+    means = rows.groupby([family, rows.target_sparsity.fillna(0.0), "lr"]).val_accuracy.mean()
     for (family, level), accuracies in means.groupby(level=[0, 1]):
         accuracies = accuracies.droplevel([0, 1])
         best = accuracies[::-1].idxmax()  # the larger one of equals

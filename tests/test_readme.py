@@ -23,6 +23,7 @@ from experiments.tables import (
     mistakes,
     on_gpu,
     time_shares,
+    whole_seeds,
 )
 from helpers import CifarNet, count_macs, load_network, read_results
 from helpers.data import REPOSITORY
@@ -45,6 +46,13 @@ def cell(runs, reference):
     return f"{runs.mean():.1%} ({points(paired_difference(runs.dropna(), reference.dropna()))})"
 
 
+def short_cell(runs, reference):
+    """`cell`; of fewer than three runs without an interval, which two would leave dozens of points wide."""
+    if len(runs) > 2:
+        return cell(runs, reference)
+    return f"{runs.mean():.1%} ({round(100 * (runs - reference).mean(), 1) + 0.0:+.1f})"
+
+
 def line(*cells):
     return f"| {' | '.join(cells)} |"
 
@@ -56,17 +64,19 @@ def protocol(rows):
 
 
 def first_picture():
-    rows = read_results("sparsity_curve")
-    curve = rows.groupby(["method", "target_sparsity"])[["test_accuracy_before", "test_accuracy"]].mean()
-    magnitude, chance = curve.loc["magnitude", 0.9], curve.loc["random", 0.9]
-    yield f"{magnitude.test_accuracy_before:.1%} of the test images"
+    rows = whole_seeds(read_results("official/criteria"))
+    networks = rows.seed.nunique()
+    yield f"{networks} half-width networks" if networks > 1 else "One half-width network"
+    ends = rows[rows.target_sparsity.isin((0, 0.95))].query("scope == 'global'").groupby("method").mean(numeric_only=True)
+    magnitude, chance = ends.loc["magnitude"], ends.loc["random"]
+    yield f"{magnitude.test_accuracy_before:.1%} of the test images when the smallest weights are removed"
     yield f"{chance.test_accuracy_before:.1%} when the same number is removed at random"
     yield f"to {magnitude.test_accuracy:.1%} and {chance.test_accuracy:.1%}"
-    yield f"the dense network, trained as long, has {curve.test_accuracy['dense'].mean():.1%}"
+    yield f"dense and trained as long: {ends.test_accuracy['dense']:.1%}"
 
 
 def takeaways():
-    rows = read_results("criteria").query("steps > 0 and target_sparsity in (0, 0.95)")
+    rows = whole_seeds(read_results("official/criteria")).query("steps > 0 and target_sparsity in (0, 0.95)")
     ends = rows.groupby(["scope", "method"]).test_accuracy.mean()
     best, taylor, random, dense = (ends["global", name] for name in ("magnitude", "taylor", "random", "dense"))
     yield f"magnitude leaves {best:.1%}, Taylor scores {taylor:.1%}, random choice {random:.1%} (dense: {dense:.1%})"
@@ -144,39 +154,44 @@ def learning_rates():
         yield line(name, *(f"{accuracy:.1f}%" if accuracy > 0 else "" for accuracy in accuracies))
 
 
+CRITERIA_ARMS = {
+    "Taylor, global": ("global", "taylor"),
+    "gradient, global": ("global", "gradient"),
+    "Wanda, global": ("global", "wanda"),
+    "both tails, global": ("global", "percentile"),
+    "random, global": ("global", "random"),
+    "magnitude, global, 1 % of each layer kept": ("global", "magnitude, 1 % kept"),
+    "magnitude's counts in each layer, at shuffled places": ("global", "shuffled magnitude"),
+    "magnitude, layer by layer": ("layer", "magnitude"),
+    "Taylor, layer by layer": ("layer", "taylor"),
+    "random, layer by layer": ("layer", "random"),
+    "whole filters by norm, layer by layer": ("layer", "filters_l1"),
+    "whole filters at random, layer by layer": ("layer", "filters_random"),
+}
+
+
 def criteria():
-    rows = read_results("criteria")
+    rows = whole_seeds(read_results("official/criteria"))
+    yield f"{rows.seed.nunique()} of {GRIDS['criteria'].seeds} seeds"
     tuned = rows[rows.steps > 0]
-    yield protocol(tuned)
-    accuracy = tuned.pivot(index="seed", columns=["scope", "method", "target_sparsity"], values="test_accuracy")
-    accuracy = accuracy.sort_index(axis=1)
-    best = accuracy["global", "magnitude"]
-    yield line("magnitude, global", *(f"{best[level].mean():.1%}" for level in best))
-    arms = {
-        "Taylor, global": ("global", "taylor"),
-        "gradient, global": ("global", "gradient"),
-        "random choice, global": ("global", "random"),
-        "both tails, global": ("global", "percentile"),
-        "magnitude, 1 % of each layer kept": ("global, 1 % kept", "magnitude"),
-        "magnitude, shares from a sensitivity scan": ("sensitivity", "magnitude"),
-        "magnitude, layer by layer": ("layer", "magnitude"),
-        "random choice, layer by layer": ("layer", "random"),
-        "whole filters by norm, layer by layer": ("layer", "filters_l1"),
-    }
-    for name, arm in arms.items():
-        yield line(name, *(cell(accuracy[arm][level], best[level]) for level in best))
-    yield f"the dense network, trained as long, has {accuracy['global', 'dense'].stack().mean():.1%}"
+    places = {"index": "seed", "columns": ["scope", "method", "target_sparsity"]}
+    for title, some, column in (("recalibrated", rows, "test_accuracy_recalibrated"), ("fine-tuned", tuned, "test_accuracy")):
+        accuracy = some.pivot(**places, values=column).sort_index(axis=1)
+        best = accuracy["global", "magnitude"]
+        yield line(title, *(f"{level:.0%}" for level in best))
+        yield line("magnitude, global", *(f"{best[level].mean():.1%}" for level in best))
+        for name, arm in CRITERIA_ARMS.items():
+            yield line(name, *(short_cell(accuracy[arm][level], best[level]) for level in best))
+        yield (
+            f"{accuracy['global', 'dense', 0.0].mean():.1%} without pruning"
+            if title == "recalibrated"
+            else (f"trained as long: {accuracy['global', 'dense', 0.0].mean():.1%}")
+        )
+    chance, shuffled = (accuracy["global", name].mean() for name in ("random", "shuffled magnitude"))
+    kept = (shuffled - chance) / (best.mean() - chance)
+    yield f"they keep {kept[0.8]:.0%} at 80 %, {kept[0.95]:.0%} at 95 % and {kept[0.98]:.0%} at 98 %"
     seconds = rows.groupby("method").prune_seconds.median()
     yield f"{seconds['gradient']:.1f} s instead of {seconds['magnitude']:.2f} s"
-    runs = read_results("constant_channels")
-    corrected = runs.test_accuracy_corrected.fillna(runs.test_accuracy)  # empty where a network has no constant channel
-    rerun = runs.assign(test_accuracy_corrected=corrected).groupby("method").mean(numeric_only=True)
-    for name, arm in {"gradient": "gradient, layer by layer", "taylor": "Taylor, layer by layer"}.items():
-        of = rerun.loc[name]
-        shares = (f"{of.empty_filters:.0%}", f"{of.constant_channels:.1f}", f"{of.test_accuracy:.1%}")
-        yield line(arm, *shares, f"{of.test_accuracy_corrected:.1%}")
-    gradient = rerun.loc["gradient"]
-    yield f"raises it from {gradient.test_accuracy:.1%} to {gradient.test_accuracy_corrected:.1%}"
 
 
 def sensitivity():
@@ -289,7 +304,7 @@ def from_scratch():
         uniform = accuracy["width, uniform", share]
         others = [cell(accuracy[method, share], uniform) for method in ("width, guided", "from scratch")]
         yield line(f"{share:.0%}", cell(uniform, dense), *others)
-    for method, ends in read_results("by_hand").groupby("method").test_accuracy.apply(mean_ci).items():
+    for method, ends in read_results("official/by_hand").groupby("method").test_accuracy.apply(mean_ci).items():
         yield line(method, f"{ends.mean:.1%} ± {100 * ends.margin:.1f}")
     rows = read_results("gradual_vs_instant")
     instant = schedules(rows)["one_shot"]
