@@ -190,6 +190,11 @@ def criteria():
     chance, shuffled = (accuracy["global", name].mean() for name in ("random", "shuffled magnitude"))
     kept = (shuffled - chance) / (best.mean() - chance)
     yield f"they keep {kept[0.8]:.0%} at 80 %, {kept[0.95]:.0%} at 95 % and {kept[0.98]:.0%} at 98 %"
+    pilot = read_results("official/pilot_criteria").query("target_sparsity == 0.8")
+    rates = pilot.pivot(index=["method", "scope"], columns="lr", values="val_accuracy")
+    gains = (100 * (rates.max(axis=1) - rates[0.1])).sort_values()
+    assert gains.index[-1][0] == "wanda"
+    yield f"raises Wanda by {gains.iloc[-1]:.1f} points, and no other arm by more than {gains.iloc[-2]:.1f}"
     seconds = rows.groupby("method").prune_seconds.median()
     yield f"{seconds['gradient']:.1f} s instead of {seconds['magnitude']:.2f} s"
 
