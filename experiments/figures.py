@@ -34,10 +34,11 @@ LOOKS = {  # one look for each method in every figure: label, color, marker, lin
     "geometric": ("geometric", "C6", "d", (0, (6, 2))),
     "cubic": ("cubic", "C4", "v", "-."),
     "dense": ("dense", "0.35", "*", ":"),
-    "filters_l1": ("filters, L1", "C3", "D", "-"),
-    "layer": ("the same share in each layer", "C7", "X", "--"),
-    "magnitude, 1 % kept": ("global, 1 % of each layer kept", "C9", "*", "-."),
-    "shuffled magnitude": ("global, shuffled in each layer", "C4", "v", "-"),
+    "filters_l1": ("whole filters by norm", "C3", "D", "-"),
+    "filters_random": ("whole filters at random", "C1", "s", "--"),
+    "magnitude, layer": ("magnitude", "C7", "X", "--"),
+    "magnitude, 1 % kept": ("magnitude, 1 % of each layer kept", "C9", "*", "-."),
+    "shuffled magnitude": ("magnitude, shuffled in each layer", "C4", "v", "-"),
     "global_unstructured": ("global_unstructured, L1", "C0", "o", "-"),
     "l1_unstructured": ("l1_unstructured", "C3", "D", "-"),
     "random_unstructured": ("random_unstructured", "C1", "s", "--"),
@@ -135,7 +136,7 @@ SCOPES = {
     "shuffled": ("global", "shuffled magnitude"),
     "layer by layer, random": ("layer", "random"),
 }
-FILTERS = {"filters by norm": ("layer", "filters_l1"), "filters at random": ("layer", "filters_random")}
+UNTRAINED = {"before": "right after pruning", "recalibrated": "recalibrated, not fine-tuned"}
 
 
 def _arms(ax: plt.Axes, rows: pd.DataFrame, arms: dict[str, tuple[str, str]], column: str) -> None:
@@ -144,7 +145,7 @@ def _arms(ax: plt.Axes, rows: pd.DataFrame, arms: dict[str, tuple[str, str]], co
     levels = sorted(rows.target_sparsity[rows.method != "dense"].unique())
     for name, (scope, method) in arms.items():
         runs = rows[(rows.scope == scope) & (rows.method == method)]
-        style = METHODS[scope if (scope, method) == ("layer", "magnitude") else method]
+        style = METHODS.get(f"{method}, {scope}", METHODS[method])
         means = runs.groupby("target_sparsity")[column].mean()
         ax.plot(runs.target_sparsity.map(levels.index), runs[column], **style | DOT | {"markersize": 5})
         ax.plot(range(len(levels)), means[levels], **style | {"label": None, "marker": ""})
@@ -167,19 +168,18 @@ def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title
     rows = whole_seeds(rows)
     fig, ax = plt.subplots(figsize=(7.4, 4))
     _arms(ax, rows[rows.steps > 0], arms, "test_accuracy")
-    ax.set(title=title, ylabel=f"test accuracy, {rows.dataset.iloc[0]}", xlabel=f"weights set to zero ({_networks(rows)})")
+    ax.set(title=f"{title} ({_networks(rows)})", ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     return fig
 
 
-def before_and_after(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str, recalibrated: bool = True) -> Figure:
-    """`after_finetuning`, and left of it the same arms without training, at more levels: recalibrated, or right after pruning."""
+def before_and_after(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str, stage: str = "recalibrated") -> Figure:
+    """`after_finetuning`, and left of it the same arms without training, at more levels; `stage` is one of `UNTRAINED`."""
     rows = whole_seeds(rows)
     tuned = rows[rows.steps > 0]
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 4), sharey=True)
-    _arms(axes[0], rows, arms, "test_accuracy_recalibrated" if recalibrated else "test_accuracy_before")
+    _arms(axes[0], rows, arms, f"test_accuracy_{stage}")
     _arms(axes[1], tuned, arms, "test_accuracy")
-    axes[0].set(title="recalibrated, not fine-tuned" if recalibrated else "right after pruning")
-    axes[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    axes[0].set(title=UNTRAINED[stage], ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
     axes[1].set(title=f"after fine-tuning ({int(tuned.steps.iloc[0])} steps)")
     fig.suptitle(f"{title} ({_networks(rows)})")
     return fig
@@ -188,7 +188,7 @@ def before_and_after(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title
 def magnitude_and_random(rows: pd.DataFrame) -> Figure:
     """The first picture: what the smallest weights cost, and random ones."""
     arms = {name: CRITERIA[name] for name in ("magnitude", "random")}
-    return before_and_after(rows, arms, "Most weights can go, if they are the right ones", recalibrated=False)
+    return before_and_after(rows, arms, "Most weights can go, if they are the right ones", stage="before")
 
 
 def criteria(rows: pd.DataFrame) -> Figure:

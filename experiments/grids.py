@@ -1,8 +1,8 @@
 """What is measured: each grid lists configurations, and `experiments.runs` turns one of them into a row.
 
 `python -m experiments NAME` runs a grid, `python -m experiments all` all of them in the order of `GRIDS`. In every comparison
-all arms start from the same dense networks, take as many steps, and have the peak learning rate that was best on validation
-in `pilot` at the nearest level (`RATES`).
+all arms start from the same dense networks and take as many steps. Peak learning rates (`RATES`) are those that were best on
+validation in `pilot`, at the nearest level.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ FINE_TUNING = {"epochs": 4, "batch_size": 500}
 # a dense network's epochs and those of fine-tuning together, in the batches and at the rate that dense networks are trained with
 FROM_SCRATCH = {"epochs": EPOCHS["cifar10"] + FINE_TUNING["epochs"], "batch_size": 125, "lr": 0.3}
 # peak rates by family of arms and level: the best mean validation accuracy over the pilot's seeds and, for magnitude, schedules;
-# depth, width and published are guesses
+# depth, width and published are guesses until their pilots are measured
 RATES = {
     "dense": {0.0: 0.2},
     "magnitude": {0.8: 0.1, 0.95: 0.8},
@@ -104,10 +104,8 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 
 def _arm(method: str, scope: str, level: float) -> dict:
-    """An arm of `criteria`. Without a rate of its own it has magnitude's; random choice and whole filters have that of random choice."""
-    family = method.removesuffix(", 1 % kept") if scope == "global" else f"{method}, layer by layer"
-    if family not in RATES:
-        family = "random" if "random" in method or "filters" in method else "magnitude"
+    """An arm of `criteria`: whole filters have the rate of random choice, all other criteria that of magnitude."""
+    family = "random" if "random" in method or "filters" in method else "magnitude"
     return _pruned(method, scope, level) | _rate(family, level)
 
 
@@ -217,7 +215,7 @@ def published(seeds: Iterable[int]) -> list[dict]:
     """The public ResNet-20: dense, and global magnitude pruning at the sparsities of Renda et al. 2020, ten epochs."""
     common = {"model": "ResNet-20", "width": "", "scope": "global", "schedule": "one_shot"}
     arms = [common | {"method": "dense", "target_sparsity": 0.0} | UNTUNED]
-    recipe = {"epochs": 10, "batch_size": 128, "lr": RATES["published"][0.0]}
+    recipe = _rate("published") | {"epochs": 10, "batch_size": 128}
     arms += [common | {"method": "magnitude", "target_sparsity": level} | recipe for level in (0.488, 0.79, 0.893)]
     return _with_seeds(arms, seeds)
 

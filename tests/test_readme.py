@@ -9,7 +9,8 @@ from statsmodels.stats.power import TTestPower
 
 import tasks
 from experiments.benchmarks.pruned_speed import WHOLE, speed_ups
-from experiments.grids import GRIDS
+from experiments.figures import METHODS
+from experiments.grids import GLOBAL, GRIDS, LAYERWISE
 from experiments.networks import SEEDS
 from experiments.stats import mean_ci, paired_difference
 from experiments.tables import (
@@ -36,9 +37,14 @@ DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
 # or whole lines of tables.
 
 
+def signed(difference):
+    """A difference of accuracies in points."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+
+
 def points(gap):
     """Points of accuracy with half of their 95 % interval."""
-    return f"{round(100 * gap.mean, 1) + 0.0:+.1f} ± {100 * gap.margin:.1f}"
+    return f"{signed(gap.mean)} ± {100 * gap.margin:.1f}"
 
 
 def cell(runs, reference):
@@ -50,7 +56,7 @@ def short_cell(runs, reference):
     """`cell`; of fewer than three runs without an interval, which two would leave dozens of points wide."""
     if len(runs) > 2:
         return cell(runs, reference)
-    return f"{runs.mean():.1%} ({round(100 * (runs - reference).mean(), 1) + 0.0:+.1f})"
+    return f"{runs.mean():.1%} ({signed((runs - reference).mean())})"
 
 
 def line(*cells):
@@ -154,39 +160,25 @@ def learning_rates():
         yield line(name, *(f"{accuracy:.1f}%" if accuracy > 0 else "" for accuracy in accuracies))
 
 
-CRITERIA_ARMS = {
-    "Taylor, global": ("global", "taylor"),
-    "gradient, global": ("global", "gradient"),
-    "Wanda, global": ("global", "wanda"),
-    "both tails, global": ("global", "percentile"),
-    "random, global": ("global", "random"),
-    "magnitude, global, 1 % of each layer kept": ("global", "magnitude, 1 % kept"),
-    "magnitude's counts in each layer, at shuffled places": ("global", "shuffled magnitude"),
-    "magnitude, layer by layer": ("layer", "magnitude"),
-    "Taylor, layer by layer": ("layer", "taylor"),
-    "random, layer by layer": ("layer", "random"),
-    "whole filters by norm, layer by layer": ("layer", "filters_l1"),
-    "whole filters at random, layer by layer": ("layer", "filters_random"),
-}
-
-
 def criteria():
     rows = whole_seeds(read_results("official/criteria"))
     yield f"{rows.seed.nunique()} of {GRIDS['criteria'].seeds} seeds"
     tuned = rows[rows.steps > 0]
-    places = {"index": "seed", "columns": ["scope", "method", "target_sparsity"]}
-    for title, some, column in (("recalibrated", rows, "test_accuracy_recalibrated"), ("fine-tuned", tuned, "test_accuracy")):
-        accuracy = some.pivot(**places, values=column).sort_index(axis=1)
+    scopes = {"global": ("global", GLOBAL[1:]), "layer": ("layer by layer", LAYERWISE)}
+    stages = {
+        "recalibrated": (rows, "test_accuracy_recalibrated", "{:.1%} without pruning"),
+        "fine-tuned": (tuned, "test_accuracy", "trained as long: {:.1%}"),
+    }
+    for title, (some, column, of_dense) in stages.items():
+        accuracy = some.pivot(index="seed", columns=["scope", "method", "target_sparsity"], values=column).sort_index(axis=1)
         best = accuracy["global", "magnitude"]
         yield line(title, *(f"{level:.0%}" for level in best))
         yield line("magnitude, global", *(f"{best[level].mean():.1%}" for level in best))
-        for name, arm in CRITERIA_ARMS.items():
-            yield line(name, *(short_cell(accuracy[arm][level], best[level]) for level in best))
-        yield (
-            f"{accuracy['global', 'dense', 0.0].mean():.1%} without pruning"
-            if title == "recalibrated"
-            else (f"trained as long: {accuracy['global', 'dense', 0.0].mean():.1%}")
-        )
+        for scope, (words, methods) in scopes.items():
+            for method in methods:
+                cells = [short_cell(accuracy[scope, method][level], best[level]) for level in best]
+                yield line(f"{METHODS[method]['label']}, {words}", *cells)
+        yield of_dense.format(accuracy["global", "dense", 0.0].mean())
     chance, shuffled = (accuracy["global", name].mean() for name in ("random", "shuffled magnitude"))
     kept = (shuffled - chance) / (best.mean() - chance)
     yield f"they keep {kept[0.8]:.0%} at 80 %, {kept[0.95]:.0%} at 95 % and {kept[0.98]:.0%} at 98 %"
