@@ -3,7 +3,8 @@
 import copy
 import io
 import logging
-from collections.abc import Callable, Iterable
+import timeit
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -93,20 +94,19 @@ def latencies(models: Iterable[nn.Module], batch_size=1, example_input=None, pre
     for model in models:
         batch = example_batch(model, example_input, batch_size)
         layout = torch.channels_last if batch.ndim == 4 else torch.contiguous_format
-        network = copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout)
-        forward_pass = partial(network, batch.to(memory_format=layout))
-        calls.append(autocast(batch.device, precision)(torch.inference_mode()(forward_pass)))
+        run = partial(copy.deepcopy(up_to_date(model)).eval().to(memory_format=layout), batch.to(memory_format=layout))
+        calls.append(autocast(batch.device, precision)(torch.inference_mode()(run)))
     return interleaved_timings(calls, turns)
 
 
-def interleaved_timings(calls: Iterable[Callable[[], object]], turns: int = 7) -> list[Latency]:
-    """Time of each call: in each turn every one is timed once, after a warm-up, for about 20 ms or one run."""
+def interleaved_timings(calls: Collection[Callable[[], object]], turns: int = 7) -> list[Latency]:
+    """Time of each call: in each turn every one is timed once, for about 20 ms after a run to warm up, or for one long run."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it remarks on CUDA when torch.utils.benchmark loads
-    from torch.utils import benchmark
+    from torch.utils.benchmark import timer as clock  # waits for the accelerator
 
-    timers = [benchmark.Timer("run()", globals={"run": call}, num_threads=torch.get_num_threads()) for call in calls]
-    runs = [max(1, round(0.02 / timer.timeit(1).mean)) for timer in timers]
-    times = torch.tensor([[1e3 * timer.timeit(n).mean for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])
+    runs = [max(1, round(0.02 / timeit.timeit(call, call, clock, 1))) for call in calls]
+    timers = [timeit.Timer(call, call if number > 1 else "pass", clock) for call, number in zip(calls, runs, strict=True)]
+    times = torch.tensor([[1e3 * timer.timeit(n) / n for timer, n in zip(timers, runs, strict=True)] for _ in range(turns)])
     low, median, high = times.quantile(torch.tensor([0.25, 0.5, 0.75]), dim=0)
     return [Latency(*numbers) for numbers in zip(median.tolist(), (high - low).tolist(), times.T.tolist(), strict=True)]
 

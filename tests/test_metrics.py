@@ -79,21 +79,17 @@ def test_a_difference_inside_the_noise_says_so(median, iqr, noise):
 
 
 def test_timings_are_interleaved(monkeypatch):
-    order = []
+    """A clock that only the calls move: 1 and 50 ms. The short one is run twenty times a turn after one to warm up, the long one once."""
+    order, now = [], [0.0]
 
-    class Timer:
-        def __init__(self, statement, globals, num_threads):
-            self.name = globals["run"]
+    def call(name, milliseconds):
+        order.append(name)
+        now[0] += milliseconds / 1000
 
-        def timeit(self, number):
-            order.append(self.name)
-            return type("Result", (), {"mean": 0.001 * len(order)})
-
-    monkeypatch.setattr(benchmark, "Timer", Timer)
-    one, two = metrics.interleaved_timings(["a", "b"], turns=3)
-    assert order == ["a", "b"] * 4  # once to warm up, then three turns
-    assert one.median == pytest.approx(5) and two.median == pytest.approx(6) and one.iqr == pytest.approx(2)
-    assert two.times == pytest.approx([4, 6, 8])
+    monkeypatch.setattr(benchmark, "timer", lambda: now[0])
+    short, long = metrics.interleaved_timings([lambda: call("s", 1), lambda: call("l", 50)], turns=3)
+    assert "".join(order) == "ssll" + ("s" * 21 + "l") * 3
+    assert short.median == pytest.approx(1, abs=1e-4) and long.median == pytest.approx(50, abs=1e-3) and len(long.times) == 3
 
 
 def test_latencies_of_networks():
