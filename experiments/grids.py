@@ -43,6 +43,12 @@ RATES = {
     "dense": {0.0: 0.2},
     "magnitude": {0.8: 0.1, 0.95: 0.8},
     "random": {0.8: 0.8, 0.95: 1.6},
+    "taylor": {0.8: 0.1, 0.95: 0.8},
+    "gradient": {0.8: 0.4, 0.95: 0.8},
+    "wanda": {0.8: 0.4, 0.95: 0.8},
+    "shuffled magnitude": {0.8: 0.1, 0.95: 0.8},
+    "magnitude, layer by layer": {0.8: 0.4, 0.95: 0.8},
+    "taylor, layer by layer": {0.8: 0.1, 0.95: 0.8},
     "depth": {0.0: 0.2},
     "width": {0.0: 0.2},
     "published": {0.0: 0.1},
@@ -104,8 +110,9 @@ def sensitivity(seeds: Iterable[int]) -> list[dict]:
 
 
 def _arm(method: str, scope: str, level: float) -> dict:
-    """An arm of `criteria`: whole filters have the rate of random choice, all other criteria that of magnitude."""
-    family = "random" if "random" in method or "filters" in method else "magnitude"
+    """An arm of `criteria`; without a rate of its own, whole filters have that of random choice and others that of magnitude."""
+    name = f"{method}, layer by layer" if scope == "layer" else method
+    family = name if name in RATES else "random" if "random" in method or "filters" in method else "magnitude"
     return _pruned(method, scope, level) | _rate(family, level)
 
 
@@ -124,6 +131,8 @@ def pilot_criteria(seeds: Iterable[int]) -> list[dict]:
     arms += [("magnitude", "layer"), ("taylor", "layer")]
     plan = [(*arm, 0.8, rate) for arm in [*arms, ("wanda", "global")] for rate in (0.1, 0.4, 0.8)]
     plan += [(*arm, 0.95, rate) for arm in arms for rate in (0.4, 0.8, 1.6)]
+    lowest_was_best = (("taylor", "global"), ("shuffled magnitude", "global"), ("taylor", "layer"))
+    plan += [(*arm, 0.8, 0.05) for arm in lowest_was_best]
     configurations = [_arm(method, scope, level) | {"lr": rate} for method, scope, level, rate in plan]
     return _with_seeds(configurations, (PILOT_SEED + seed for seed in seeds))
 

@@ -72,7 +72,7 @@ def _dependency_graph(plain: nn.Module, example_input: Tensor | None):
             return DependencyGraph().build_dependency(plain, images, lambda model, images: model(images), verbose=False)
     except Exception as error:
         what = f"{type(plain).__name__}: cannot be followed on images of shape {list(images.shape)} ({error})"
-        raise SurgeryError(f"{what}; pass example_input=, a batch that it takes") from error
+        raise SurgeryError(f"{what}; where it takes others, pass example_input=") from error
 
 
 def _as_group(graph, members) -> ChannelGroup | None:
