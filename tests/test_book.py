@@ -138,7 +138,7 @@ def luminance(screenshot: bytes) -> tuple[float, np.ndarray]:
 
 
 @NEEDS_BROWSER
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(BOOK).as_posix())
+@pytest.mark.parametrize("path", PAGES, ids=[path.relative_to(BOOK).as_posix() for path in PAGES])
 def test_a_telephone_needs_no_sideways_scrolling(open_page, path):
     page = open_page(path.relative_to(BOOK).as_posix(), width=390)
     page.screenshot(path=SHOTS / f"390-{path.parent.name}-{path.stem}.png")
