@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator
 from scipy.optimize import isotonic_regression
 from torch.nn.utils import prune
@@ -150,8 +151,9 @@ def _arms(ax: plt.Axes, rows: pd.DataFrame, arms: dict[str, tuple[str, str]], co
         ax.plot(runs.target_sparsity.map(levels.index), runs[column], **style | DOT | {"markersize": 5})
         ax.plot(range(len(levels)), means[levels], **style | {"label": None, "marker": ""})
         ends[f"{name}: {means[levels[-1]]:.0%}"] = (len(levels) - 1, means[levels[-1]], "0.2")
-    dense = rows[column][rows.method == "dense"].mean()
-    label_line(ax, f"dense: {dense:.1%}", dense)
+    if "dense" in set(rows.method):
+        dense = rows[column][rows.method == "dense"].mean()
+        label_line(ax, f"dense: {dense:.1%}", dense)
     ax.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
     ax.yaxis.set_major_formatter(PERCENT)
     ax.set(xlabel="weights set to zero", ylim=(0, 1))
@@ -230,37 +232,61 @@ def filters_recalibrated(rows: pd.DataFrame) -> Figure:
 
 
 def builtin_methods(rows: pd.DataFrame) -> Figure:
-    """Validation accuracy of every built-in method against sparsity, without fine-tuning: single weights left, slices right."""
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharey=True)
-    for ax, kind, title in zip(axes, ("unstructured", "_structured"), ("single weights", "slices"), strict=True):
-        curves(ax, rows, "accuracy_before", [method for method in LOOKS if kind in method], log=False)
-        label_line(ax, "chance", 0.1, x=0.6, va="top")
-        ax.set_title(title)
-    axes[0].legend(fontsize=9, loc="center", bbox_to_anchor=(0.44, 0.38))
-    axes[1].legend(fontsize=9, loc="upper right")
-    axes[0].set(ylabel=f"validation accuracy, {rows.dataset.iloc[0]}", ylim=(0, 1))
-    fig.suptitle(f"right after pruning, no fine-tuning; {_seeds(rows)}", fontsize=10)
+    """Test accuracy of every built-in method, not fine-tuned: single weights left, slices right; recalibrated below."""
+    rows = whole_seeds(rows)
+    fig, axes = plt.subplots(2, 2, figsize=(10.5, 7.2), sharey=True)
+    kinds = {
+        "single weights": ("unstructured", 0.9),
+        "slices": ("_structured", 0.5),
+    }  # and the last level: beyond it all are at chance
+    for line, (stage, words) in zip(axes, UNTRAINED.items(), strict=True):
+        for ax, (title, (kind, last)) in zip(line, kinds.items(), strict=True):
+            methods = [method for method in LOOKS if kind in method]
+            arms = {METHODS[name]["label"]: ("global" if "global" in name else "layer", name) for name in methods}
+            _arms(ax, rows[rows.target_sparsity <= last], arms, f"test_accuracy_{stage}")
+            ax.set(title=f"{title}, {words}")
+        line[0].set(ylabel=f"test accuracy, {rows.dataset.iloc[0]}")
+    for ax in axes[0]:
+        ax.set(xlabel="")
+    fig.suptitle(f"Recalibrated, whole slices keep far more than they seem to ({_networks(rows)})")
     return fig
 
 
-def sensitivity(rows: pd.DataFrame, dense: float | None = None) -> Figure:
-    """Validation accuracy with one layer pruned and all others whole, mean over seeds: layers down, amounts across.
-
-    `rows` has `layer`, `target_sparsity` and `accuracy_before`; `dense` is the accuracy of the whole network.
-    """
-    table = rows.pivot_table(index="layer", columns="target_sparsity", values="accuracy_before", sort=False).sort_index(axis=1)
-    fig, ax = plt.subplots(figsize=(1.6 + 0.95 * table.shape[1], 0.8 + 0.3 * len(table)))
+def _scan(ax: plt.Axes, rows: pd.DataFrame, column: str) -> AxesImage:
+    """Accuracies as colors and numbers, means over seeds: layers down, amounts across."""
+    table = rows.pivot_table(index="layer", columns="target_sparsity", values=column, sort=False).sort_index(axis=1)
     image = ax.imshow(table, cmap="viridis", aspect="auto", vmin=0.1, vmax=1)
     for (row, place), value in np.ndenumerate(table.to_numpy()):
         text = ax.text(place, row, f"{value:.0%}", ha="center", va="center", fontsize=8.5)
         text.set_color("black" if value > 0.6 else "white")
     ax.set_xticks(range(table.shape[1]), [f"{level:.0%}" for level in table.columns])
     ax.set_yticks(range(len(table)), table.index, fontsize=8.5)
-    ax.set(
-        xlabel="share of this layer's weights removed", title=f"one layer pruned alone (dense: {dense:.1%})" if dense else None
-    )
     ax.grid(visible=False)
+    return image
+
+
+def sensitivity(rows: pd.DataFrame, dense: float) -> Figure:
+    """A live scan: `rows` has `layer`, `target_sparsity` and `accuracy`; `dense` is the accuracy of the whole network."""
+    fig, ax = plt.subplots(figsize=(1.6 + 0.95 * rows.target_sparsity.nunique(), 0.8 + 0.3 * rows.layer.nunique()))
+    image = _scan(ax, rows, "accuracy")
+    ax.set(xlabel="share of this layer's weights removed", title=f"one layer pruned alone (dense: {dense:.1%})")
     fig.colorbar(image, ax=ax, label="validation accuracy (darkest: chance)", format=PERCENT)
+    return fig
+
+
+def sensitivities(rows: pd.DataFrame) -> Figure:
+    """Validation accuracy with one layer's weights pruned (above), or one group's channels (below): at once, and recalibrated."""
+    rows = whole_seeds(rows)
+    kinds = {"magnitude": "weights of one layer removed", "channels": "channels of one group removed"}
+    sizes = [rows.layer[rows.method == kind].nunique() for kind in kinds]
+    fig, axes = plt.subplots(2, 2, figsize=(9.5, 1.4 + 0.3 * sum(sizes)), height_ratios=sizes, sharey="row")
+    for line, (kind, what) in zip(axes, kinds.items(), strict=True):
+        for ax, (stage, words) in zip(line, UNTRAINED.items(), strict=True):
+            image = _scan(ax, rows[rows.method == kind], f"accuracy_{stage}")
+            ax.set(xlabel=what, title=words if kind == "magnitude" else "")
+    fig.colorbar(image, ax=axes, label="validation accuracy (darkest: chance)", format=PERCENT)
+    networks = _networks(rows).replace("a dot for each of", "mean of")
+    fig.suptitle(f"Recalibrated, one layer alone gives up most of its weights; channels that a stage shares cost more ({networks})")
     return fig
 
 
@@ -497,10 +523,10 @@ def mask_patterns() -> Figure:
 # figure: (results files whose rows it takes, function)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "magnitude_and_random": (("official/criteria",), magnitude_and_random),
-    "builtin_methods": (("builtin_methods",), builtin_methods),
+    "builtin_methods": (("official/builtin_methods",), builtin_methods),
     "criteria": (("official/criteria",), criteria),
     "scopes": (("official/criteria",), scopes),
-    "sensitivity": (("sensitivity",), sensitivity),
+    "sensitivity": (("official/sensitivity",), sensitivities),
     "depth_vs_width": (("depth_width", "depth_width_speed"), depth_vs_width),
     "gradual_pruning": (("gradual_pruning",), gradual_pruning),
     "gradual_vs_instant": (("gradual_vs_instant",), gradual_vs_instant),

@@ -38,8 +38,7 @@ def on_device(model: nn.Module, device: torch.device):
     """The model on a device inside the block, and back on its own after it."""
     home = next(model.parameters()).device
     try:
-        model.to(device)
-        yield
+        yield model.to(device)
     finally:
         model.to(home)
         up_to_date(model)

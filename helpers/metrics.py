@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import Split
@@ -76,9 +77,9 @@ def count_macs(model: nn.Module, example_input: Tensor | None = None) -> int:
     which `nn.Conv2d(3, 8, 3, padding=1)` has 221,184: its 3 * 8 * 9 weights at each of 1,024 places.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter doesn't know attention's fused kernel
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter doesn't know attention's fused kernels
     try:
-        with eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with eval_mode(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model(example_batch(model, example_input))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -29,6 +29,7 @@ from experiments.tables import (
 )
 from helpers import CifarNet, count_macs, load_network, read_results
 from helpers.data import REPOSITORY
+from helpers.sensitivity import amount_for_drop
 
 PATHS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
 OVERLAPS = ["overlap_one_shot", "overlap_by_chance", "overlap_other_seed"]  # columns of `gradual_pruning`
@@ -192,20 +193,47 @@ def criteria():
     yield f"{seconds['gradient']:.1f} s instead of {seconds['magnitude']:.2f} s"
 
 
+def both(before, after):
+    """Accuracies right after pruning and recalibrated."""
+    return [f"{a:.1%} → {b:.1%}" for a, b in zip(before, after, strict=True)]
+
+
+STAGES = ["accuracy_before", "accuracy_recalibrated"]
+
+
 def sensitivity():
-    alone = read_results("sensitivity").groupby(["layer", "target_sparsity"]).accuracy_before.mean().unstack()
-    layers = ["conv1", "stage1.conv", "stage2.conv", "stage3.conv"]
-    table = alone.loc[[*layers, "fc"]]
-    table.loc["the ten layers inside residual blocks, mean"] = alone[alone.index.str.contains("block")].mean()
-    table.loc["these four, mean"] = alone.loc[layers].mean()
-    for layer, accuracies in table.iterrows():
-        yield line(layer.join("``") if layer in alone.index else layer, *map("{:.1%}".format, accuracies))
+    rows = whole_seeds(read_results("official/sensitivity"))
+    seeds = sorted(rows.seed.unique())
+    yield f"{len(seeds)} of {GRIDS['sensitivity'].seeds} seeds"
+    firsts = ["conv1", "stage1.conv", "stage2.conv", "stage3.conv"]
+    for method, names in (("magnitude", [*firsts, "fc"]), ("channels", firsts)):
+        scans = [rows[rows.method == method].pivot_table(stage, "layer", "target_sparsity") for stage in STAGES]
+        inside = scans[0].index.str.contains("block")
+        kinds = {f"`{name}`": [scan.loc[name] for scan in scans] for name in names}
+        kinds["these four, mean"] = [scan.loc[firsts].mean() for scan in scans]
+        kinds[f"the {inside.sum()} inside residual blocks, mean"] = [scan[inside].mean() for scan in scans]
+        for name, pair in kinds.items():
+            yield line(name, *both(*pair))
+    whole = read_results("official/recalibration").query("method == 'dense' and epochs == 0").set_index("seed").accuracy_before
+    amounts = {stage: [] for stage in STAGES}
+    for stage in STAGES:
+        for seed in seeds:
+            scan = rows[(rows.method == "channels") & (rows.seed == seed)].pivot(
+                index="layer", columns="target_sparsity", values=stage
+            )
+            scanned = {name: list(accuracies) for name, accuracies in scan.iterrows()}
+            amounts[stage].append(amount_for_drop(0.02, scanned, tuple(scan.columns), whole[seed]))
+    widths = pd.DataFrame({stage: pd.DataFrame(some).mean() for stage, some in amounts.items()})
+    for name, pair in widths.iterrows():
+        yield line(f"`{name}`", *map("{:.0%}".format, pair))
 
 
 def builtin_methods():
-    accuracy = read_results("builtin_methods").groupby(["method", "target_sparsity"]).accuracy_before.mean().unstack()
-    for method, accuracies in accuracy.iterrows():
-        yield line(f"`{method}`", *map("{:.1%}".format, accuracies))
+    rows = whole_seeds(read_results("official/builtin_methods"))
+    yield f"{rows.seed.nunique()} of {GRIDS['builtin_methods'].seeds} seeds"
+    stages = [rows.pivot_table(f"test_{stage}", "method", "target_sparsity") for stage in STAGES]
+    for method in stages[0].index:
+        yield line(f"`{method}`", *both(*(stage.loc[method] for stage in stages)))
 
 
 def depth_and_width():
