@@ -200,7 +200,7 @@ def criteria(rows: pd.DataFrame) -> Figure:
 
 def scopes(rows: pd.DataFrame) -> Figure:
     """Magnitude pruning with one total sparsity, spread over the layers in different ways."""
-    return before_and_after(rows, SCOPES, "The more is removed, the more the scope matters")
+    return before_and_after(rows, SCOPES, "Fine-tuned, the scope matters more the more is removed")
 
 
 def filters_recalibrated(rows: pd.DataFrame) -> Figure:
@@ -286,7 +286,9 @@ def sensitivities(rows: pd.DataFrame) -> Figure:
             ax.set(xlabel=what, title=words if kind == "magnitude" else "")
     fig.colorbar(image, ax=axes, label="validation accuracy (darkest: chance)", format=PERCENT)
     networks = _networks(rows).replace("a dot for each of", "mean of")
-    fig.suptitle(f"Recalibrated, one layer alone gives up most of its weights; channels that a stage shares cost more ({networks})")
+    fig.suptitle(
+        f"Recalibrated, one layer alone can lose most of its weights; channels that a stage shares cost more ({networks})"
+    )
     return fig
 
 

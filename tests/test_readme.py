@@ -198,6 +198,11 @@ def both(before, after):
     return [f"{a:.1%} → {b:.1%}" for a, b in zip(before, after, strict=True)]
 
 
+def whole(seeds):
+    """The rows of `recalibration` of these seeds' dense networks, not fine-tuned."""
+    return read_results("official/recalibration").query("method == 'dense' and epochs == 0").set_index("seed").loc[seeds]
+
+
 STAGES = ["accuracy_before", "accuracy_recalibrated"]
 
 
@@ -205,6 +210,8 @@ def sensitivity():
     rows = whole_seeds(read_results("official/sensitivity"))
     seeds = sorted(rows.seed.unique())
     yield f"{len(seeds)} of {GRIDS['sensitivity'].seeds} seeds"
+    dense = whole(seeds).accuracy_before
+    yield f"whole, the network has {dense.mean():.1%}"
     firsts = ["conv1", "stage1.conv", "stage2.conv", "stage3.conv"]
     for method, names in (("magnitude", [*firsts, "fc"]), ("channels", firsts)):
         scans = [rows[rows.method == method].pivot_table(stage, "layer", "target_sparsity") for stage in STAGES]
@@ -214,7 +221,6 @@ def sensitivity():
         kinds[f"the {inside.sum()} inside residual blocks, mean"] = [scan[inside].mean() for scan in scans]
         for name, pair in kinds.items():
             yield line(name, *both(*pair))
-    whole = read_results("official/recalibration").query("method == 'dense' and epochs == 0").set_index("seed").accuracy_before
     amounts = {stage: [] for stage in STAGES}
     for stage in STAGES:
         for seed in seeds:
@@ -222,7 +228,7 @@ def sensitivity():
                 index="layer", columns="target_sparsity", values=stage
             )
             scanned = {name: list(accuracies) for name, accuracies in scan.iterrows()}
-            amounts[stage].append(amount_for_drop(0.02, scanned, tuple(scan.columns), whole[seed]))
+            amounts[stage].append(amount_for_drop(0.02, scanned, tuple(scan.columns), dense[seed]))
     widths = pd.DataFrame({stage: pd.DataFrame(some).mean() for stage, some in amounts.items()})
     for name, pair in widths.iterrows():
         yield line(f"`{name}`", *map("{:.0%}".format, pair))
@@ -231,6 +237,8 @@ def sensitivity():
 def builtin_methods():
     rows = whole_seeds(read_results("official/builtin_methods"))
     yield f"{rows.seed.nunique()} of {GRIDS['builtin_methods'].seeds} seeds"
+    dense = whole(sorted(rows.seed.unique()))
+    yield f"whole, the network has {dense.test_accuracy_before.mean():.1%} → {dense.test_plain.mean():.1%}"
     stages = [rows.pivot_table(f"test_{stage}", "method", "target_sparsity") for stage in STAGES]
     for method in stages[0].index:
         yield line(f"`{method}`", *both(*(stage.loc[method] for stage in stages)))

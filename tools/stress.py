@@ -1,6 +1,7 @@
 """`make stress`: the properties that matter most, tried many more times than in the tests; a table, and results/stress.csv.
 
-It takes an hour or two on two cores. Every check is a test of tests/, which reads from PRUNING_STRESS how often to try.
+All of them take an hour or two on two cores; `python -m tools.stress 1 5` runs those with these numbers. Every check is a test of
+tests/, which reads from PRUNING_STRESS how often to try.
 """
 
 import csv
@@ -45,34 +46,34 @@ class Count:
             self.outcomes[report.outcome] += 1
 
 
-def main() -> int:
-    """Run all checks; returns the number that failed or tried nothing."""
+def main(*numbers: int) -> int:
+    """Run the checks with these numbers (1, 2, …), by default all; returns how many failed or tried nothing.
+
+    Each check's row is written as soon as it is done, in the place of its last one.
+    """
     os.environ |= {"PRUNING_STRESS": str(EXAMPLES), "PRUNING_LONG": "1", "PRUNING_DATA": "digits", "TQDM_DISABLE": "1"}
-    rows = []
-    for claim, (tests, trials) in CHECKS.items():
+    rows = {}
+    if OUT.exists():
+        with open(OUT, newline="", encoding="utf-8") as file:
+            rows = {row["check"]: row for row in csv.DictReader(file) if row["check"] in CHECKS}
+    chosen = [list(CHECKS)[number - 1] for number in numbers or range(1, len(CHECKS) + 1)]
+    for check in chosen:
+        tests, trials = CHECKS[check]
         count, start = Count(), time.perf_counter()
         pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *tests], plugins=[count])
         passed, failed, skipped = count.outcomes.values()
-        seconds = round(time.perf_counter() - start)
-        rows.append(
-            {
-                "check": claim,
-                "trials": passed * trials,
-                "failed": failed,
-                "skipped": skipped,
-                "seconds": seconds,
-                "date": date.today(),
-            }
-        )
-        print(f"\n{claim}: {passed * trials:,} trials, {failed} tests failed, {skipped} skipped, {seconds} s\n", flush=True)
-    with open(OUT, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    for row in rows:
-        print(f"{'✗' if row['failed'] or not row['trials'] else '✓'} {row['trials']:>6,}  {row['check']}")
-    return sum(bool(row["failed"]) or not row["trials"] for row in rows)
+        row = {"check": check, "trials": passed * trials, "failed": failed, "skipped": skipped}
+        rows[check] = row | {"seconds": round(time.perf_counter() - start), "date": date.today()}
+        print(f"\n{check}: {row['trials']:,} trials, {failed} tests failed, {skipped} skipped\n", flush=True)
+        with open(OUT, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, rows[check], lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows[name] for name in CHECKS if name in rows)
+    for check in chosen:
+        bad = rows[check]["failed"] or not rows[check]["trials"]
+        print(f"{'✗' if bad else '✓'} {rows[check]['trials']:>6,}  {check}")
+    return sum(bool(rows[check]["failed"]) or not rows[check]["trials"] for check in chosen)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(), 1))
+    sys.exit(min(main(*map(int, sys.argv[1:])), 1))
