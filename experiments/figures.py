@@ -160,9 +160,9 @@ def _arms(ax: plt.Axes, rows: pd.DataFrame, arms: dict[str, tuple[str, str]], co
     label_ends(ax, ends)
 
 
-def _networks(rows: pd.DataFrame) -> str:
+def _networks(rows: pd.DataFrame, shown: str = "a dot for each of") -> str:
     count = rows.seed.nunique()
-    return f"a dot for each of {count} networks" if count > 1 else "one network"
+    return f"{shown} {count} networks" if count > 1 else "one network"
 
 
 def after_finetuning(rows: pd.DataFrame, arms: dict[str, tuple[str, str]], title: str) -> Figure:
@@ -235,10 +235,7 @@ def builtin_methods(rows: pd.DataFrame) -> Figure:
     """Test accuracy of every built-in method, not fine-tuned: single weights left, slices right; recalibrated below."""
     rows = whole_seeds(rows)
     fig, axes = plt.subplots(2, 2, figsize=(10.5, 7.2), sharey=True)
-    kinds = {
-        "single weights": ("unstructured", 0.9),
-        "slices": ("_structured", 0.5),
-    }  # and the last level: beyond it all are at chance
+    kinds = {"single weights": ("unstructured", 0.9), "slices": ("_structured", 0.5)}  # beyond 50 % slices are near chance
     for line, (stage, words) in zip(axes, UNTRAINED.items(), strict=True):
         for ax, (title, (kind, last)) in zip(line, kinds.items(), strict=True):
             methods = [method for method in LOOKS if kind in method]
@@ -285,10 +282,8 @@ def sensitivities(rows: pd.DataFrame) -> Figure:
             image = _scan(ax, rows[rows.method == kind], f"accuracy_{stage}")
             ax.set(xlabel=what, title=words if kind == "magnitude" else "")
     fig.colorbar(image, ax=axes, label="validation accuracy (darkest: chance)", format=PERCENT)
-    networks = _networks(rows).replace("a dot for each of", "mean of")
-    fig.suptitle(
-        f"Recalibrated, one layer alone can lose most of its weights; channels that a stage shares cost more ({networks})"
-    )
+    title = "Recalibrated, one layer alone can lose most of its weights; channels that a stage shares cost more"
+    fig.suptitle(f"{title} ({_networks(rows, 'mean of')})")
     return fig
 
 

@@ -64,7 +64,7 @@ def quantize_onnx(path: str | os.PathLike, target: str | os.PathLike, split: Spl
     reader = SimpleNamespace(get_next=partial(next, inputs, None))
     with replacing(target) as beside:
         file, layers = str(beside), ["Conv", "Gemm", "Add"]
-        quant_pre_process(str(path), file, skip_symbolic_shape=True)
+        quant_pre_process(str(path), file)
         quantize_static(file, file, reader, per_channel=True, op_types_to_quantize=layers, activation_type=QuantType.QUInt8)
 
 

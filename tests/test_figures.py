@@ -52,14 +52,7 @@ def with_one_row_changed(rows):
         shown = rows[rows.variant.isna() & (rows.until == rows.until.max())]
     if "network" in rows:  # others may lie below the axis
         shown = rows[rows.network.isin(figures.NAMED)]
-    drawn_columns = (
-        "accuracy_before",
-        "accuracy_recalibrated",
-        "test_accuracy",
-        "test_accuracy_before",
-        "test_accuracy_recalibrated",
-    )
-    accuracies = [name for name in drawn_columns if name in rows]
+    accuracies = [name for name in rows if "accuracy" in name]
     changed = rows.copy()
     place = shown.index[len(shown) // 2]
     changed.loc[place, accuracies] = 0.3

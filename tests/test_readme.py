@@ -148,23 +148,23 @@ def recalibration():
         yield line(name, f"{before.mean():.1%}", cell(plain, before), cell(arm.test_augmented, plain))
 
 
+def by_rate(rows, arms):
+    """A table's head and lines: mean validation accuracies by arm (a name for each row) and level, a column a peak rate."""
+    means = rows.pivot_table(index=[arms.rename("arm"), "target_sparsity"], columns="lr", values="val_accuracy")
+    yield line("peak rate", *(f"{rate:g}" for rate in means))
+    for (arm, level), accuracies in means.iterrows():
+        yield line(f"{arm}, {level:.0%}" if level else arm, *(f"{value:.1%}" if value > 0 else "" for value in accuracies))
+
+
 def learning_rates():
     made = read_results("networks").groupby("width").seed.nunique()
     yield f"{made.get(0.5, 0)} of {SEEDS[0.5]} of half width, {made.get(1.0, 0)} of {SEEDS[1.0]} of width 1.0"
     rows = read_results("official/pilot")
     yield f"{rows.seed.nunique()} of 2 pilot seeds, {len(rows)} runs"
-    arms = rows.method.where(rows.method != "magnitude", rows.schedule)
-    means = 100 * rows.pivot_table(index=[arms, "target_sparsity"], columns="lr", values="val_accuracy")
-    yield line("peak rate", *(f"{rate:g}" for rate in means))
-    for (arm, level), accuracies in means.iterrows():
-        name = f"{SCHEDULES.get(arm, arm)}, {level:.0%}" if level else arm
-        yield line(name, *(f"{accuracy:.1f}%" if accuracy > 0 else "" for accuracy in accuracies))
+    yield from by_rate(rows, rows.method.where(rows.method != "magnitude", rows.schedule.map(SCHEDULES)))
     rows = read_results("official/pilot_criteria")
-    means = rows.pivot_table(index=["method", "scope", "target_sparsity"], columns="lr", values="val_accuracy")
-    yield line("peak rate", *(f"{rate:g}" for rate in means))
-    for (method, scope, level), accuracies in means.iterrows():
-        name = METHODS[method]["label"] + (", layer by layer" if scope == "layer" else ", global")
-        yield line(f"{name}, {level:.0%}", *(f"{accuracy:.1%}" if accuracy > 0 else "" for accuracy in accuracies))
+    scopes = rows.scope.map({"global": ", global", "layer": ", layer by layer"})
+    yield from by_rate(rows, rows.method.map(lambda method: METHODS[method]["label"]) + scopes)
 
 
 def criteria():

@@ -34,7 +34,7 @@ def tiny(seeds):
 
 TINY = Grid(tiny, runs.prune_and_finetune, runs.prepare_dense, ("dense_epochs",), seeds=2)
 HEADER = ",".join(TINY.columns) + "\n"
-KILLS = 100 if os.environ.get("PRUNING_STRESS") else 12
+KILLS = 100 if os.environ.get("PRUNING_STRESS") else 24
 
 
 def comparable(path):

@@ -69,10 +69,10 @@ def main(*numbers: int) -> int:
             table = csv.DictWriter(file, rows[check], lineterminator="\n")
             table.writeheader()
             table.writerows(rows[name] for name in CHECKS if name in rows)
+    bad = [check for check in chosen if rows[check]["failed"] or not rows[check]["trials"]]
     for check in chosen:
-        bad = rows[check]["failed"] or not rows[check]["trials"]
-        print(f"{'✗' if bad else '✓'} {rows[check]['trials']:>6,}  {check}")
-    return sum(bool(rows[check]["failed"]) or not rows[check]["trials"] for check in chosen)
+        print(f"{'✗' if check in bad else '✓'} {rows[check]['trials']:>6,}  {check}")
+    return len(bad)
 
 
 if __name__ == "__main__":
